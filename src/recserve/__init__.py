@@ -1,0 +1,1 @@
+"""recserve puts trained recommendation models online."""
