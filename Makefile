@@ -1,0 +1,66 @@
+# Every target works alone on a machine that has CPython 3.11 with pip, gcc and make: it first creates .venv from the
+# lock, and again only where pyproject.toml or the lock changed.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# The lock pins everything but torch: docs/decisions/0005-dependencies.md says why. Another build of it:
+# make install TORCH='torch==2.13.0 --index-url ...'
+TORCH ?= torch==2.13.0
+ARGS ?=
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+UV := uv==0.13.9
+COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+  --no-emit-find-links --no-emit-package torch --custom-compile-command 'make lock' --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check lint format types bench lock clean
+
+help: ## Print this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | awk -F'\t' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+install: $(INSTALLED) ## Create .venv and install the locked dependencies into it
+
+$(INSTALLED): pyproject.toml requirements/dev.lock
+	@echo "Creating .venv with $$($(PYTHON) --version) and installing requirements/dev.lock; a minute or two ..."
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "recserve needs Python 3.11 or later: make PYTHON=...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(PIP) install --quiet --require-hashes -r requirements/dev.lock
+	@$(PIP) install --quiet $(TORCH)
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+	@echo "Installed: $$($(BIN)/python -m pip list 2>/dev/null | tail -n +3 | wc -l) packages."
+
+demo: $(INSTALLED) ## Simulate a shop, train, build, serve and rank; ARGS='--data DIR' for MovieLens
+	$(BIN)/recserve demo $(ARGS)
+
+# One process: numba's disk cache is not safe where several write it at once (numba #10486).
+test: $(INSTALLED) ## Run all tests (minutes; the first run compiles kernels); ARGS='tests/features -k hash' for some
+	$(BIN)/python -m pytest $(ARGS)
+
+check: lint types $(INSTALLED) ## Run what to run before a commit: lint, types and the quick tests
+	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+
+lint: $(INSTALLED) ## Check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(INSTALLED) ## Format the code and mend what ruff can mend
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+types: $(INSTALLED) ## Check types, strictly
+	$(BIN)/mypy --strict src
+
+bench: $(INSTALLED) ## Measure ranking against the flat network; ARGS='features --json FILE' for another
+	$(BIN)/recserve bench $(or $(ARGS),ranking)
+
+lock: $(INSTALLED) ## Resolve dependencies into requirements/*.lock after a change of pyproject.toml; ARGS=--upgrade
+	$(PIP) install --quiet $(UV)
+	$(BIN)/$(COMPILE) --extra train --extra dev --output-file requirements/dev.lock $(ARGS)
+	$(BIN)/$(COMPILE) --constraint requirements/dev.lock --output-file requirements/serve.lock $(ARGS)
+
+clean: ## Remove .venv, caches and compiled kernels
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
