@@ -1,0 +1,80 @@
+"""Errors as HTTP says them. No other file knows a status."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import orjson
+
+from recserve.errors import (
+    BundleError,
+    ConfigError,
+    DataError,
+    InvariantError,
+    NotFoundError,
+    OverloadedError,
+    RecserveError,
+    RequestError,
+)
+from recserve.serving.refusals import BodyTimeoutError, BodyTooLargeError, MethodNotAllowedError
+
+OK: Final = 200
+NOT_READY: Final = 503
+
+STATUS: Final[dict[type[RecserveError], int]] = {
+    RecserveError: 500,
+    ConfigError: 500,
+    BundleError: 500,
+    RequestError: 400,
+    DataError: 400,
+    NotFoundError: 404,
+    MethodNotAllowedError: 405,
+    BodyTimeoutError: 408,
+    BodyTooLargeError: 413,
+    InvariantError: 500,
+    OverloadedError: 503,
+}
+
+RETRY_AFTER_S: Final = 1
+
+
+def status_of(error: RecserveError) -> int:
+    """The HTTP status of an error: that of its nearest class in `STATUS`."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def headers_of(error: RecserveError) -> list[tuple[bytes, bytes]]:
+    """The headers that an error's status asks for."""
+    match error:
+        case OverloadedError():
+            return [(b"retry-after", str(RETRY_AFTER_S).encode())]
+        case MethodNotAllowedError():
+            return [(b"allow", error.allowed.encode())]
+        case BodyTooLargeError() | BodyTimeoutError():
+            return [(b"connection", b"close")]  # the rest of the body is still on its way
+    return []
+
+
+def error_body(error: RecserveError) -> bytes:
+    """`{"error": {"code", "message", "where", "hint"}}` as UTF-8 JSON."""
+    fields: dict[str, Any] = {
+        "code": error.code,
+        "message": error.problem,
+        "where": error.where,
+        "hint": error.hint,
+    }
+    try:
+        return orjson.dumps({"error": fields})
+    except orjson.JSONEncodeError:  # text from elsewhere that is not Unicode, such as a path with lone surrogates
+        printable = {k: v and v.encode("utf-8", "backslashreplace").decode() for k, v in fields.items()}
+        return orjson.dumps({"error": printable})
+
+
+def as_recserve_error(error: BaseException) -> RecserveError:
+    """The error itself, or for a foreign one an `InvariantError` that tells the caller nothing of our insides."""
+    if isinstance(error, RecserveError):
+        return error
+    return InvariantError(
+        f"The server failed on this request ({type(error).__name__})",
+        hint="This is a bug in recserve; the server's log has the traceback.",
+    )
