@@ -1,7 +1,8 @@
 # Every target works alone on a machine that has CPython 3.11 with pip, gcc and make: it first creates .venv from the
 # lock, and again only where pyproject.toml or the lock changed.
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTHON ?= $(shell for name in python3.11 python3 python; do \
+  $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
 # The lock pins everything but torch: docs/decisions/0005-dependencies.md says why. Another build of it:
 # make install TORCH='torch==2.13.0 --index-url ...'
 TORCH ?= torch==2.13.0
@@ -23,8 +24,8 @@ help: ## Print this list
 install: $(INSTALLED) ## Create .venv and install the locked dependencies into it
 
 $(INSTALLED): pyproject.toml requirements/dev.lock
+	@test -n "$(PYTHON)" || { echo "recserve needs Python 3.11 or later: make PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "Creating .venv with $$($(PYTHON) --version) and installing requirements/dev.lock; a minute or two ..."
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "recserve needs Python 3.11 or later: make PYTHON=...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(PIP) install --quiet --require-hashes -r requirements/dev.lock
 	@$(PIP) install --quiet $(TORCH)
