@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,17 +108,13 @@ class Running:
     """A server on a port of its own, in a thread."""
 
     process: ServerProcess
-    address: str
+    port: int
     thread: threading.Thread
-    rankers: dict[str, FakeRanker]
+    ready: threading.Event
     failure: list[Exception]
 
-    @property
-    def port(self) -> int:
-        return int(self.address.rsplit(":", 1)[1])
-
     def client(self) -> httpx.Client:
-        return httpx.Client(base_url=self.address, timeout=10)
+        return httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10)
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=10)
@@ -129,28 +125,26 @@ class Running:
         assert not self.thread.is_alive()
 
 
-Start = Callable[..., Any]
-
-
 @contextmanager
 def running(
-    rankers: dict[str, FakeRanker], *, open_ranker: Callable[[str], RankerLike] | None = None, **options: Any
+    rankers: dict[str, FakeRanker],
+    *,
+    open_ranker: Callable[[str], RankerLike] | None = None,
+    records: ListSink | None = None,
+    wait_ready: bool = True,
+    **options: Any,
 ) -> Iterator[Running]:
     """Serve the rankers by bundle path until the block ends."""
     ready = threading.Event()
-    addresses: list[str] = []
     failure: list[Exception] = []
-    sink = options.pop("records", None)
-
-    def on_ready(address: str) -> None:
-        addresses.append(address)
-        ready.set()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
 
     process = ServerProcess(
-        ServeOptions(bundles=list(rankers), port=0, **options),
+        ServeOptions(bundles=list(rankers), port=port, **options),
         open_ranker or rankers.__getitem__,
-        records=sink,
-        on_ready=on_ready,
+        records=records,
+        on_ready=lambda _: ready.set(),
     )
 
     def run() -> None:
@@ -162,14 +156,31 @@ def running(
     thread = threading.Thread(target=run)
     thread.start()
     try:
-        assert ready.wait(10), failure
-        yield Running(process, addresses[0], thread, rankers, failure)
+        assert not wait_ready or ready.wait(10), failure
+        yield Running(process, port, thread, ready, failure)
     finally:
         process.stop()
         for ranker in rankers.values():
             ranker.gate.set()
         thread.join(20)
     assert not thread.is_alive()
+
+
+@pytest.fixture(scope="session")
+def make_ranker() -> type[FakeRanker]:
+    """The class, for tests that want several."""
+    return FakeRanker
+
+
+@pytest.fixture(scope="session")
+def make_sink() -> type[ListSink]:
+    return ListSink
+
+
+@pytest.fixture(scope="session")
+def serve() -> Callable[..., AbstractContextManager[Running]]:
+    """`running`, for tests that want their own options."""
+    return running
 
 
 @pytest.fixture

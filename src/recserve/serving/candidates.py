@@ -10,16 +10,19 @@ unless the request is wrong. Beyond the decoding of JSON itself, 500 objects of 
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Mapping, Sequence
 from operator import itemgetter, methodcaller
 from typing import Any, Final
 
-from recserve.errors import DataError, RequestError, suggest
+from recserve.errors import DataError, RequestError
 from recserve.serving.contract import Candidates, ItemId
 
 ITEM_ID: Final = "item_id"
 PLACE: Final = "$.candidates"
 _FORMS: Final = 'Give ["id", ...], [{"item_id": "id", ...}, ...] or {"item_id": ["id", ...], ...}.'
+_INTEGER: Final = re.compile(r"0|-?[1-9][0-9]{0,18}")
 _INT64_MAX: Final = 2**63 - 1
 _INT64_MIN: Final = -(2**63)
 
@@ -63,13 +66,16 @@ def parse_inline_items(value: object, candidates: Candidates) -> Mapping[Any, Ma
     ids = candidates[ITEM_ID] if isinstance(candidates, Mapping) else candidates
     if isinstance(ids[0], str):
         return value
-    try:
-        return dict(zip(map(int, value), value.values(), strict=True))
-    except ValueError:
-        key = next(k for k in value if not _is_integer(k))
-        raise DataError(
-            f"expected an integer id, got {key!r}", where="$.items", hint="The candidates of this request are integers."
-        ) from None
+    if all(map(_INTEGER.fullmatch, value)):
+        keys = list(map(int, value))
+        if not keys or (max(keys) <= _INT64_MAX and min(keys) >= _INT64_MIN):
+            return dict(zip(keys, value.values(), strict=True))
+    key = next(k for k in value if not (_INTEGER.fullmatch(k) and _INT64_MIN <= int(k) <= _INT64_MAX))
+    raise DataError(
+        f"expected an integer id, got {key[:40]!r}",
+        where="$.items",
+        hint="The candidates of this request are integers.",
+    )
 
 
 _ITEMS_FORM: Final = 'Give {"id": {"column": value, ...}, ...}.'
@@ -127,7 +133,9 @@ def _from_columns(columns: dict[str, Any], max_candidates: int) -> Mapping[str, 
 def _id_column(columns: Mapping[str, Any]) -> Any:
     if ITEM_ID in columns:
         return columns[ITEM_ID]
-    raise DataError(f"no {ITEM_ID!r} among the columns", where=PLACE, hint=suggest(ITEM_ID, columns) or _FORMS)
+    near = difflib.get_close_matches(ITEM_ID, columns, n=1)
+    hint = f"Rename {near[0]!r}." if near else _FORMS
+    raise DataError(f"no {ITEM_ID!r} among the columns", where=PLACE, hint=hint)
 
 
 def _check_count(count: int, max_candidates: int) -> None:
@@ -162,11 +170,3 @@ def _check_ids(ids: list[Any], place: str, suffix: str = "") -> Sequence[ItemId]
 
 def _shown(value: object) -> str:
     return f"{json_type(value)} ({value})" if isinstance(value, float | bool) else json_type(value)
-
-
-def _is_integer(text: str) -> bool:
-    try:
-        int(text)
-    except ValueError:
-        return False
-    return True

@@ -1,4 +1,6 @@
-"""The ASGI application: the rank route is plain ASGI, Starlette has the rest (its routing costs half of a bare request).
+"""The ASGI application.
+
+The rank route is plain ASGI, because Starlette's routing costs as much as a whole bare request; Starlette has the rest.
 
 One request costs the event loop the same whatever its candidates: parsing, ranking and encoding run on a rank thread.
 """

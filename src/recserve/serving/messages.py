@@ -128,10 +128,12 @@ def decode_json(body: bytes) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        message = str(error).removesuffix(f" (char {error.pos})")
-        raise RequestError(
-            f"not JSON: {message}", code="invalid_json", where=f"body at character {error.pos} of {len(body)} bytes"
-        ) from None
+        place, message = error.pos, error.msg
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:  # orjson does not say where
+        place, message = error.start, f"0x{body[error.start]:02x} is not UTF-8 here"
+    raise RequestError(f"not JSON: {message}", code="invalid_json", where=f"body at {place} of {len(body)}")
 
 
 def encode_rank(answer: RankAnswer, call: RankCall) -> bytes:

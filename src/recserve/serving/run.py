@@ -131,7 +131,12 @@ class ServerProcess:
     def _load(self, address: str) -> None:
         try:
             for bundle in self._options.bundles:
-                self._registry.publish(self._open_ranker(bundle), bundle)
+                ranker = self._open_ranker(bundle)
+                try:
+                    self._registry.publish(ranker, bundle)
+                except ConfigError:
+                    ranker.close()
+                    raise
         except RecserveError as error:
             self._failure = error
         except Exception as error:

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+
+import orjson
+import pytest
+
+import recserve.errors
+import recserve.serving
+from recserve.errors import DataError, InvariantError, NotFoundError, OverloadedError, RecserveError
+from recserve.serving.refusals import BodyTimeoutError, BodyTooLargeError, MethodNotAllowedError
+from recserve.serving.status import STATUS, as_recserve_error, error_body, headers_of, status_of
+
+
+def subclasses(kind: type) -> Iterator[type]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from subclasses(child)
+
+
+def test_every_error_class_of_the_tree_and_of_serving_is_mapped() -> None:
+    for module in pkgutil.iter_modules(recserve.serving.__path__, "recserve.serving."):
+        importlib.import_module(module.name)
+    homes = (recserve.errors.__name__, recserve.serving.__name__)
+    ours = {kind for kind in subclasses(RecserveError) if kind.__module__.startswith(homes)}
+    assert ours == set(STATUS)
+
+
+def test_an_error_class_from_elsewhere_has_the_status_of_its_parent() -> None:
+    class ColumnError(DataError):
+        pass
+
+    assert status_of(ColumnError("x")) == 400
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "headers"),
+    [
+        (DataError("x"), 400, []),
+        (NotFoundError("x"), 404, []),
+        (MethodNotAllowedError("x", allowed="POST"), 405, [(b"allow", b"POST")]),
+        (BodyTimeoutError("x"), 408, [(b"connection", b"close")]),
+        (BodyTooLargeError("x"), 413, [(b"connection", b"close")]),
+        (InvariantError("x"), 500, []),
+        (OverloadedError("x"), 503, [(b"retry-after", b"1")]),
+    ],
+)
+def test_statuses_and_their_headers(error: RecserveError, status: int, headers: object) -> None:
+    assert status_of(error) == status
+    assert headers_of(error) == headers
+
+
+def test_an_error_is_told_in_four_fields() -> None:
+    error = DataError("expected float32, got '12,5'", where="$.candidates[3].price", hint="Send a number.")
+    assert orjson.loads(error_body(error)) == {
+        "error": {
+            "code": "invalid_data",
+            "message": "expected float32, got '12,5'",
+            "where": "$.candidates[3].price",
+            "hint": "Send a number.",
+        }
+    }
+
+
+def test_text_that_is_not_unicode_does_not_break_the_error() -> None:
+    assert orjson.loads(error_body(DataError("bad \udcff")))["error"]["message"] == "bad \\udcff"
+
+
+def test_a_foreign_error_tells_the_caller_nothing_of_our_insides() -> None:
+    error = as_recserve_error(KeyError("password"))
+    assert str(error) == (
+        "The server failed on this request (KeyError). This is a bug in recserve; the server's log has the traceback."
+    )
+    assert status_of(error) == 500
