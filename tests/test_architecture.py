@@ -31,7 +31,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("features", "tables", "network"),
     ("staging",),
     ("bundle",),
-    ("importers", "store"),
+    ("importers", "store", "candidates"),
     ("ranker",),
     ("serving", "samples", "training"),
     ("demo",),

@@ -1,0 +1,332 @@
+"""The request path, as a library: open a bundle, load items, rank.
+
+    ranker = Ranker.open("models/rank/7", items="items.parquet")
+    result = ranker.rank(user={...}, context={...}, candidates=[...], top_k=50)
+
+A request runs in four steps: the request stage once, a gather of the candidates' payloads, the candidate stage in one
+batch, and top-k. Python does a constant amount of work in each; loops over candidates are in kernels.
+
+Axes: N candidates, K of the answer, M items of a batch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from recserve.bundle import Bundle, Progress
+from recserve.candidates import CandidateList, Candidates, ItemId, read_candidates, read_inline_items
+from recserve.dtypes import F32, I64
+from recserve.errors import InvariantError, RequestError
+from recserve.features.ingest import ColumnBatch
+from recserve.staging.pipeline import CandidateBatch, Pipeline, RequestState, Scratch
+from recserve.store.items import ItemStore
+from recserve.store.layout import PayloadLayout
+from recserve.store.sources import ItemSource, count_items, read_item_batches
+from recserve.store.view import StoreView
+
+ITEM_ID: Final = "item_id"
+
+
+class VersionTuple(NamedTuple):
+    """What exactly answered a request."""
+
+    model: str
+    version: int
+    table_epoch: int
+    item_epoch: int
+
+
+@dataclass(frozen=True)
+class RankResult:
+    """Ranked candidates, best first.
+
+    Attributes:
+        item_ids: K ids as the caller gave them.
+        scores: float32[K], falling; NaN comes last. Equal scores keep the order of the request.
+        outputs: {goal: float32[K] or float32[K, k]} in the same order.
+        version: what answered.
+        unknown_items: candidates that are not in the store and brought no columns; they are not scored.
+        missing_columns: user and context columns that the request lacked; they count as missing values.
+        timings_us: µs by stage.
+    """
+
+    item_ids: list[ItemId]
+    scores: F32
+    outputs: dict[str, F32]
+    version: VersionTuple
+    unknown_items: list[ItemId]
+    missing_columns: list[str]
+    timings_us: dict[str, float]
+
+
+@dataclass
+class _Worker:
+    """Scratch memory of one running request."""
+
+    request: Scratch
+    candidate: Scratch
+    item: Scratch
+
+
+class Ranker:
+    """A model with its items. Any number of threads may rank while others change items."""
+
+    def __init__(self, bundle: Bundle, pipeline: Pipeline, id_kind: str, capacity: int = 1024) -> None:
+        """Without items; see `open`.
+
+        Args:
+            bundle: what is served.
+            pipeline: its stages.
+            id_kind: "string" or "int64".
+            capacity: items to expect.
+        """
+        self.bundle: Final = bundle
+        self.pipeline: Final = pipeline
+        cuts = pipeline.cuts
+        layout = PayloadLayout(
+            fixed=tuple((column.name, column.width) for column in cuts.fixed),
+            ragged=tuple((column.name, column.kind) for column in cuts.ragged),
+        )
+        self.store: Final = ItemStore(layout, id_kind, capacity)
+        self._idle: deque[_Worker] = deque()
+        self._columns: Final = {side: pipeline.columns_of(side) for side in ("user", "context", "item", "candidate")}
+        self._shapes: Final = tuple((column.name, column.shape) for column in cuts.fixed)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        items: ItemSource | None = None,
+        threads: int = 1,
+        verify: bool = True,
+        progress: Progress | None = None,
+    ) -> Ranker:
+        """Open a bundle, compute the payloads of all items, and run once, so that the first request is not slow.
+
+        Args:
+            path: of the bundle, `<base>/<name>/<version>`.
+            items: Parquet or NDJSON file, Arrow table or rows, with the column `item_id` (strings or integers).
+            threads: of each part of the network.
+            verify: compare the bundle with its checksums.
+            progress: called with a line now and then.
+
+        Raises:
+            BundleError: the bundle is damaged.
+            DataError: the items cannot be read; names the row and the feature.
+        """
+        bundle = Bundle.open(path, verify=verify)
+        pipeline = bundle.pipeline(threads)
+        batches = None if items is None else read_item_batches(items, ITEM_ID)
+        first = None if batches is None else next(batches, None)
+        is_int = first is not None and str(first.schema.field(ITEM_ID).type).startswith(("int", "uint"))
+        total = None if items is None else count_items(items)
+        ranker = cls(bundle, pipeline, "int64" if is_int else "string", total or 1024)
+        if first is not None and batches is not None:
+            done = ranker.upsert_items(first)
+            for batch in batches:
+                done += ranker.upsert_items(batch)
+                if progress is not None:
+                    progress(f"items: {done:,}" + (f" of {total:,}" if total else ""))
+        pipeline.warm()
+        return ranker
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.bundle.name
+
+    @property
+    def version(self) -> int:
+        """The model's version."""
+        return self.bundle.version
+
+    def describe(self) -> dict[str, Any]:
+        """What the model reads and answers, as plain JSON values."""
+        return {
+            "name": self.name,
+            "version": self.version,
+            "score": self.bundle.score.text,
+            "outputs": list(self.pipeline.outputs),
+            "columns": {side: list(columns) for side, columns in self._columns.items()},
+            "items": len(self.store),
+            "item_id": self.store.id_kind,
+            "item_epoch": self.store.item_epoch,
+            "bytes_per_item": {part: round(size, 1) for part, size in self.store.bytes_per_item().items()},
+            "plan_digest": self.bundle.manifest.plan_digest,
+            "recserve_version": self.bundle.manifest.recserve_version,
+        }
+
+    def rank(
+        self,
+        user: Mapping[str, Any],
+        context: Mapping[str, Any] | None = None,
+        candidates: Candidates = (),
+        *,
+        top_k: int | None = None,
+        items: Mapping[ItemId, Mapping[str, Any]] | None = None,
+    ) -> RankResult:
+        """Score the candidates and return the best.
+
+        Args:
+            user: columns of the user; what the features do not read is ignored, what lacks counts as missing.
+            context: columns of the request.
+            candidates: item ids, or columns of equal length with `item_id` and candidate-side columns.
+            top_k: how many to return, at least 1; None returns all.
+            items: columns of items that the store need not have, by id. They go before what the store has.
+
+        Raises:
+            RequestError: candidates or top_k are wrong.
+            DataError: a column cannot be read; names the feature or column, and the value.
+        """
+        start = time.perf_counter_ns()
+        listed = read_candidates(candidates, self._columns["candidate"])
+        if top_k is not None and (not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1):
+            raise RequestError(f"expected a positive integer, got {top_k!r}", code="bad_top_k", where="top_k")
+        row, missing = self._read_request(user, context)
+        timings = {"decode": (time.perf_counter_ns() - start) / 1e3}
+        with self._borrow_worker() as worker, self.store.read() as view:
+            start = time.perf_counter_ns()
+            state = self.pipeline.request.make_state(worker.request, row)
+            timings["request"] = (time.perf_counter_ns() - start) / 1e3
+            scored, outputs = self._score(worker, view, state, listed, items=items or {}, timings=timings)
+            version = VersionTuple(self.name, self.version, 0, view.item_epoch)
+        start = time.perf_counter_ns()
+        order, scores = self._order(outputs, len(scored), top_k)
+        result = RankResult(
+            item_ids=listed.pick(scored[order]),
+            scores=scores,
+            outputs={name: output[order] for name, output in outputs.items()},
+            version=version,
+            unknown_items=listed.leave_out(scored),
+            missing_columns=missing,
+            timings_us=timings,
+        )
+        timings["top_k"] = (time.perf_counter_ns() - start) / 1e3
+        return result
+
+    def _read_request(self, user: Any, context: Any) -> tuple[ColumnBatch, list[str]]:
+        context = {} if context is None else context
+        for name, value in (("user", user), ("context", context)):
+            if not isinstance(value, Mapping):
+                raise RequestError(f"expected an object of columns, got {value!r:.80}", where=name)
+        merged = {column: user.get(column) for column in self._columns["user"]}
+        merged.update((column, context.get(column)) for column in self._columns["context"])
+        missing = [column for column in self._columns["user"] if column not in user]
+        missing += [column for column in self._columns["context"] if column not in context]
+        return self.pipeline.request.read_row(merged), missing
+
+    def _score(
+        self,
+        worker: _Worker,
+        view: StoreView,
+        state: RequestState,
+        listed: CandidateList,
+        *,
+        items: Mapping[ItemId, Mapping[str, Any]],
+        timings: dict[str, float],
+    ) -> tuple[I64, dict[str, F32]]:
+        """(positions of the scored candidates in request order, their outputs)."""
+        start = time.perf_counter_ns()
+        slots = view.find(listed.ids)
+        stored, inline = np.flatnonzero(slots >= 0), None
+        if items:
+            inline = read_inline_items(items, listed, self._columns["item"])
+            stored = np.setdiff1d(stored, inline.positions, assume_unique=True)
+        parts: list[tuple[I64, dict[str, F32]]] = []
+        if len(stored):
+            batch = self._gather(view, slots if len(stored) == len(slots) else slots[stored], listed, stored)
+            timings["gather"] = (time.perf_counter_ns() - start) / 1e3
+            parts.append((stored, self.pipeline.candidate.score(worker.candidate, state, batch, timings)))
+        if inline is not None and len(inline.positions):
+            payloads = self.pipeline.item.make_payloads(worker.item, inline.columns, len(inline.positions))
+            batch = CandidateBatch(
+                len(inline.positions),
+                self._candidate_columns(listed, inline.positions),
+                self.pipeline.item.split_fixed(payloads.fixed),
+                payloads.ragged,
+            )
+            parts.append((inline.positions, self.pipeline.candidate.score(worker.candidate, state, batch, timings)))
+        if not parts:
+            return np.empty(0, np.int64), {name: np.empty(0, np.float32) for name in self.pipeline.outputs}
+        if len(parts) == 1:
+            return parts[0]
+        positions = np.concatenate([part[0] for part in parts])
+        order = np.argsort(positions)
+        outputs = {name: np.concatenate([part[1][name] for part in parts])[order] for name in self.pipeline.outputs}
+        return positions[order], outputs
+
+    def _gather(self, view: StoreView, slots: I64, listed: CandidateList, positions: I64) -> CandidateBatch:
+        rows = len(slots)
+        gathered = {name: np.empty((rows, *shape), np.float32) for name, shape in self._shapes}
+        if gathered:
+            addresses = [(array.ctypes.data, array.size // rows) for array in gathered.values()]
+            view.gather_fixed(slots, np.array(addresses, np.int64))
+        ranges = np.empty((2, len(self.store.layout.ragged), rows), np.int64)
+        ragged = view.gather_ragged(slots, ranges[0], ranges[1])
+        return CandidateBatch(rows, self._candidate_columns(listed, positions), gathered, ragged, keep=ranges)
+
+    def _candidate_columns(self, listed: CandidateList, positions: I64) -> ColumnBatch:
+        return ColumnBatch.from_columns(listed.columns_at(positions), rows=len(positions))
+
+    def _order(self, outputs: dict[str, F32], rows: int, top_k: int | None) -> tuple[I64, F32]:
+        """(int64[K] positions of the best, float32[K] their scores)."""
+        scores = self.bundle.score.evaluate(outputs) if rows else np.empty(0, np.float32)
+        if scores.ndim != 1:
+            raise InvariantError(f"the score {self.bundle.score.text!r} has {scores.ndim} axes")
+        order = np.argsort(-scores, kind="stable")[:top_k]
+        return order, scores[order]
+
+    @contextmanager
+    def _borrow_worker(self) -> Iterator[_Worker]:
+        try:
+            worker = self._idle.pop()
+        except IndexError:
+            worker = _Worker(self.pipeline.scratch(), self.pipeline.scratch(), self.pipeline.scratch())
+        try:
+            yield worker
+        finally:
+            self._idle.append(worker)
+
+    def upsert_items(self, items: Any) -> int:
+        """Insert or replace items; they are visible all at once. Of an id that occurs twice, the last counts.
+
+        Args:
+            items: Arrow table or record batch, or rows, with `item_id` and the item columns.
+
+        Returns:
+            number of rows.
+
+        Raises:
+            DataError: a row cannot be read; nothing changes then.
+        """
+        done = 0
+        for batch in (
+            [items] if hasattr(items, "schema") and not hasattr(items, "to_batches") else read_item_batches(items)
+        ):
+            ids = batch.column(batch.schema.get_field_index(ITEM_ID))
+            columns = ColumnBatch.from_columns(
+                {name: batch.column(i) for i, name in enumerate(batch.schema.names) if name in self._columns["item"]},
+                rows=len(batch),
+            )
+            with self._borrow_worker() as worker:
+                payloads = self.pipeline.item.make_payloads(worker.item, columns, len(batch))
+                self.store.upsert_rows(ids, payloads.fixed, payloads.ragged)
+            done += len(batch)
+        return done
+
+    def delete_items(self, ids: Any) -> int:
+        """Delete items, all at once; unknown ids are ignored. Returns how many were deleted."""
+        return self.store.delete(ids)
+
+    def close(self) -> None:
+        """Give back scratch memory; the ranker must not be used after."""
+        self._idle.clear()
