@@ -34,10 +34,10 @@ SHOP = (
 class FakePlan:
     """Takes finished features as columns, and counts how often it runs."""
 
-    runs: list[int] = field(default_factory=list)
+    runs: list[tuple[int, bool]] = field(default_factory=list)
 
-    def run(self, columns: Mapping[str, Any]) -> Mapping[str, Any]:
-        self.runs.append(len(next(iter(columns.values()))))
+    def run(self, columns: Mapping[str, Any], _types: Any = None, training: bool = False) -> Mapping[str, Any]:
+        self.runs.append((len(next(iter(columns.values()))), training))
         return columns
 
 

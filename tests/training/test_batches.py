@@ -12,7 +12,7 @@ from recserve.columns import Ragged
 from recserve.errors import ConfigError, DataError, InvariantError
 from recserve.features.outputs import OutputKind, OutputSpec
 from recserve.rates import Rate
-from recserve.training.batches import FeatureData
+from recserve.training.batches import FeatureData, shuffle_into_batches
 
 USER = Rate.REQUEST
 PLAIN = OutputSpec("a", OutputKind.SPARSE, 2, USER, "a_emb", 9, is_weighted=True)
@@ -121,3 +121,17 @@ def test_outputs_that_do_not_fit_their_specs_are_our_bug(name: str, column: Any,
         columns[name] = column
     with pytest.raises(InvariantError, match=message):
         FeatureData(columns, ALL)
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=200), st.integers(1, 7), st.integers(0, 3))
+def test_batches_hold_each_row_once(longest: list[int], size: int, seed: int) -> None:
+    batches = shuffle_into_batches(ints(longest), size, np.random.default_rng(seed))
+    assert sorted(np.concatenate(batches).tolist()) == list(range(len(longest)))
+    assert {len(batch) for batch in batches} <= set(range(1, size + 1))
+
+
+def test_rows_of_like_length_share_a_batch() -> None:
+    longest = np.random.default_rng(0).integers(0, 50, 800)
+    batches = shuffle_into_batches(longest, 50, np.random.default_rng(1))
+    assert len(batches) == 16
+    assert sum(len(batch) * longest[batch].max() for batch in batches) < 1.1 * longest.sum()

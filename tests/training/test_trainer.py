@@ -48,7 +48,7 @@ class Own(nn.Module):
 def test_every_model_learns(name: str, shop: Any, shop_features: FeaturesOf) -> None:
     labels = shop.labels if MODELS[name].many_goals else {"ctr": shop.labels["ctr"]}
     trained = train(
-        shop_features(), shop.columns, labels, model=name, epochs=4, batch_size=64, learning_rate=0.01, threads=1
+        shop_features(), shop.columns, labels, model=name, epochs=8, batch_size=64, learning_rate=0.01, threads=1
     )
     losses = [result.loss for result in trained.history]
     assert losses[-1] < losses[0]
@@ -96,7 +96,7 @@ def test_features_are_extracted_once_and_by_the_plan(shop: Any, later_shop: Any,
     features = shop_features()
     later = (later_shop.columns, {"ctr": later_shop.labels["ctr"]}, None)
     trained = train(features, shop.columns, {"ctr": shop.labels["ctr"]}, model="lr", valid=later, epochs=3)
-    assert features.plan.runs == [1200, 500]
+    assert features.plan.runs == [(1200, True), (500, False)]
     assert trained.predict(later_shop.columns)["ctr"].shape == (500,)
     assert trained.plan is features.plan
 
@@ -132,13 +132,22 @@ def test_the_penalty_shortens_embeddings(shop: Any, shop_features: FeaturesOf, c
 
 def test_unknown_labels_do_not_count(shop: Any, shop_features: FeaturesOf) -> None:
     ctr = np.where(np.arange(1200) < 600, shop.labels["ctr"], np.nan)
-    half = {
-        name: column[:600] if isinstance(column, np.ndarray) else first_rows(column, 600)
-        for name, column in shop.columns.items()
-    }
     whole = train(shop_features(), shop.columns, {"ctr": ctr}, model="lr", epochs=1)
-    predicted = whole.predict(half)["ctr"]
+    predicted = whole.predict(first_half(shop.columns))["ctr"]
     assert whole.metrics["ctr"]["log_loss"] == pytest.approx(log_loss(shop.labels["ctr"][:600], predicted), rel=1e-5)
+
+
+def test_predictions_are_in_the_order_of_the_rows(shop: Any, shop_features: FeaturesOf, ctr: Any) -> None:
+    trained = train(shop_features(), shop.columns, ctr, epochs=1)
+    half = trained.predict(first_half(shop.columns))["ctr"]
+    np.testing.assert_allclose(half, trained.predict(shop.columns)["ctr"][:600], rtol=1e-5)
+
+
+def first_half(columns: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: column[:600] if isinstance(column, np.ndarray) else first_rows(column, 600)
+        for name, column in columns.items()
+    }
 
 
 def first_rows(column: Ragged, rows: int) -> Ragged:

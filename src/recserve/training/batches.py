@@ -9,6 +9,7 @@ N * L of a sequence).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -23,6 +24,8 @@ from recserve.dtypes import F32, I64
 from recserve.errors import ConfigError, DataError, InvariantError
 from recserve.features.outputs import OutputKind, OutputSpec
 
+_WINDOW_BATCHES = 16
+
 Extracted = Mapping[str, npt.NDArray[Any] | Ragged]
 """What a plan's `run` returns: each feature's output by name."""
 
@@ -30,8 +33,8 @@ Extracted = Mapping[str, npt.NDArray[Any] | Ragged]
 class Plan(Protocol):
     """The part of a compiled plan that training needs."""
 
-    def run(self, columns: Any) -> Extracted:
-        """Extract the features of all rows of `columns`."""
+    def run(self, columns: Any, *, training: bool = False) -> Extracted:
+        """Extract the features of all rows of `columns`; `training` heeds `use_mask`."""
 
 
 class Features(Protocol):
@@ -142,6 +145,12 @@ class FeatureData:
         """Number of rows."""
         return self.size
 
+    @property
+    def longest(self) -> I64:
+        """int64[N]: steps of each row's longest sequence, 0 without any. Rows of like numbers waste no padding."""
+        lengths = [offsets[1:] - offsets[:-1] for offsets in self._steps.values()]
+        return np.max(lengths, axis=0) if lengths else np.zeros(self.size, np.int64)
+
     def take(self, rows: I64) -> FeatureBatch:
         """Copy rows into a batch, in the order of `rows` (int64[n], each 0 ≤ row < N; repeats are allowed)."""
         cells = {group: _cells_of(offsets, rows) for group, offsets in self._steps.items()}
@@ -198,6 +207,30 @@ class FeatureData:
                     hint="All features of a sequence group need the same number of steps in each row",
                 )
         self._steps.setdefault(group, offsets_of(known))
+
+
+def shuffle_into_batches(longest: I64, size: int, generator: np.random.Generator) -> list[I64]:
+    """Cut rows into batches, at random but with rows of like length together.
+
+    Rows are shuffled, sorted by length within each window of a few batches, and the batches shuffled again: sequences
+    are padded to the longest of their batch, and without this half of the work would be padding.
+
+    Args:
+        longest: int64[N], see `FeatureData.longest`.
+        size: the most rows of a batch, at least 1.
+        generator: of the order.
+
+    Returns:
+        Row numbers of each batch; each of the N rows is in one batch.
+    """
+    order = generator.permutation(len(longest)).astype(np.int64)
+    windows = np.array_split(order, math.ceil(len(order) / (size * _WINDOW_BATCHES)))
+    batches: list[I64] = []
+    for window in windows:
+        by_length = window[np.argsort(longest[window], kind="stable")]
+        # Of nearly equal sizes: a last batch of one row would weigh as much as a full one.
+        batches += np.array_split(by_length, math.ceil(len(window) / size))
+    return [batches[n] for n in generator.permutation(len(batches))]
 
 
 def _finite(values: npt.NDArray[Any], spec: OutputSpec) -> F32:

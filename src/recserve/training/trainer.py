@@ -26,7 +26,7 @@ from torch.nn import functional
 from recserve.dtypes import F32
 from recserve.errors import ConfigError, DataError
 from recserve.features.outputs import OutputSpec
-from recserve.training.batches import FeatureBatch, FeatureData, Features, Plan
+from recserve.training.batches import FeatureBatch, FeatureData, Features, Plan, shuffle_into_batches
 from recserve.training.embeddings import Embeddings
 from recserve.training.export import Exported, export_module, flat_sample, goals_of
 from recserve.training.labels import Metrics, check_groups, check_labels, measure
@@ -36,7 +36,7 @@ from recserve.training.zoo import Config, build_model
 Valid = tuple[Any, Mapping[str, npt.ArrayLike], npt.ArrayLike | None]
 """Validation rows: their columns, labels, and groups (None for no GAUC)."""
 
-_PREDICT_ROWS = 4096
+_PREDICT_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -171,8 +171,8 @@ def train(
     _check_numbers(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, threads=threads)
     tuning = tuning or Tuning()
     plan, outputs = features.compile(), tuple(features.outputs)
-    rows = _extract(plan, outputs, columns, labels, groups)
-    later = None if valid is None else _extract(plan, outputs, *valid)
+    rows = _label(FeatureData(plan.run(columns, training=True), outputs), labels, groups)
+    later = None if valid is None else _label(FeatureData(plan.run(valid[0]), outputs), *valid[1:])
     _check_monitor(tuning, rows, later)
     with _torch_state(seed, threads):
         module = _module_of(model, outputs, tuple(labels), config)
@@ -234,9 +234,7 @@ class _Run:
     def _epoch(self, rows: _Rows, epoch: int, epochs: int, progress: OnProgress | None) -> float:
         """One pass over the rows in a new order; returns the mean loss per row."""
         self.module.train()
-        order = self.generator.permutation(len(rows.data)).astype(np.int64)
-        # Batches of nearly equal sizes: a last batch of one row would weigh as much as a full one.
-        batches = np.array_split(order, math.ceil(len(order) / self.batch_size))
+        batches = shuffle_into_batches(rows.data.longest, self.batch_size, self.generator)
         total, seen = 0.0, 0
         for number, chosen in enumerate(batches, 1):
             labels = {goal: torch.from_numpy(values[chosen]) for goal, values in rows.labels.items()}
@@ -282,23 +280,17 @@ def _loss(goal: str, predicted: Tensor, labels: Tensor) -> Tensor:
 
 def _predict(module: nn.Module, embeddings: Embeddings, data: FeatureData) -> dict[str, F32]:
     module.eval()
-    parts: dict[str, list[F32]] = {}
+    results: dict[str, F32] = {}
+    order = np.argsort(data.longest, kind="stable")
     with torch.inference_mode():
         for first in range(0, len(data), _PREDICT_ROWS):
-            chosen = np.arange(first, min(first + _PREDICT_ROWS, len(data)), dtype=np.int64)
+            chosen = order[first : first + _PREDICT_ROWS]
             for goal, values in module(embeddings(data.take(chosen))).items():
-                parts.setdefault(goal, []).append(values.numpy())
-    return {goal: np.concatenate(values) for goal, values in parts.items()}
+                results.setdefault(goal, np.empty(len(data), np.float32))[chosen] = values.numpy()
+    return results
 
 
-def _extract(
-    plan: Plan,
-    outputs: Sequence[OutputSpec],
-    columns: Any,
-    labels: Mapping[str, npt.ArrayLike],
-    groups: npt.ArrayLike | None,
-) -> _Rows:
-    data = FeatureData(plan.run(columns), outputs)
+def _label(data: FeatureData, labels: Mapping[str, npt.ArrayLike], groups: npt.ArrayLike | None) -> _Rows:
     return _Rows(data, check_labels(labels, len(data)), check_groups(groups, len(data)))
 
 

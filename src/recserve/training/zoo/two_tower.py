@@ -39,7 +39,7 @@ class TwoTowerConfig:
     activation: Activation = "relu"
     dropout: float = 0.0
     normalize: bool = True
-    temperature: float = 0.1
+    temperature: float = 0.2
     leave_out_candidate_features: bool = False
 
 
