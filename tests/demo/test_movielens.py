@@ -122,12 +122,6 @@ def test_a_user_without_ratings_has_an_empty_past_and_an_unknown_one_is_an_error
         data.user_columns("9")
 
 
-def test_a_time_split_keeps_the_last_part_for_the_test(tmp_path):
-    train, test = read_movielens(write_recbole(tmp_path)).samples().split(0.2)
-    assert (len(train), len(test)) == (4, 1)
-    assert train.times.max() < test.times.min()
-
-
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [

@@ -85,7 +85,8 @@ def test_the_truth_of_a_later_goal_is_smaller(log):
     click, cart, buy = (SMALL.true_probability("u3", items, goal) for goal in ("click", "cart", "buy"))
     assert (click > cart).all()
     assert (cart > buy).all()
-    np.testing.assert_array_equal(SMALL.true_probability(log.users["u3"], items, "ctcvr"), buy)
+    np.testing.assert_array_equal(SMALL.true_probability(log.users["u3"], items, "buy"), buy)
+    np.testing.assert_allclose(SMALL.true_probability("u3", items, "cvr"), buy / click)
     np.testing.assert_array_equal(SMALL.true_probability("u3", items, "ctr"), click)
     assert SMALL.true_probability("u3", [], "ctr").shape == (0,)
 

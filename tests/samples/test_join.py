@@ -34,6 +34,17 @@ def labels(records, events, goal="ctr"):
     return {key for key, label in zip(keys, samples.label(goal).tolist(), strict=True) if label}
 
 
+def test_a_goal_given_another_is_unknown_where_that_was_not_reached():
+    goals = {"ctr": Goal("click", 10), "cvr": Goal("buy", 100, given="ctr")}
+    events = events_of(
+        (105, "u", "a", "click"), (150, "u", "a", "buy"), (150, "u", "b", "buy"), (109, "u", "c", "click")
+    )
+    samples = duckdb.join(records_of(served(items=("a", "b", "c"))), events, goals)
+    assert samples.table["label_cvr"].to_pylist() == [1, None, 0]
+    np.testing.assert_array_equal(samples.label("cvr"), np.array([1, np.nan, 0], np.float32))
+    assert samples.report.positives == {"ctr": 2, "cvr": 1}
+
+
 def test_an_event_within_the_window_labels_its_impression():
     records = records_of(served())
     assert labels(records, events_of((110, "u", "a", "click"))) == {("r1", "a")}
@@ -119,7 +130,12 @@ DRAWN_EVENTS = st.lists(
 @settings(max_examples=60, deadline=None)
 @given(DRAWN_RECORDS, DRAWN_EVENTS)
 def test_duckdb_joins_as_the_slow_twin(drawn_records, drawn_events):
-    goals = {"ctr": Goal("click", 3), "late": Goal("click", 8), "buys": Goal("buy", 20)}
+    goals = {
+        "ctr": Goal("click", 3),
+        "late": Goal("click", 8),
+        "buys": Goal("buy", 20),
+        "cvr": Goal("buy", 20, given="ctr"),
+    }
     records, events = records_of(*drawn_records), events_of(*drawn_events)
     fast = duckdb.join(records, events, goals)
     slow = join.join(records, events, goals, reference.attribute)
@@ -234,6 +250,10 @@ def test_wrong_arguments_are_refused():
     records, events = records_of(served()), events_of()
     with pytest.raises(ConfigError, match="there are no goals"):
         duckdb.join(records, events, {})
+    with pytest.raises(ConfigError, match=r"goal 'cvr': is given 'crt'\. Did you mean 'ctr'\?"):
+        duckdb.join(records, events, {"ctr": Goal("click", 1), "cvr": Goal("buy", 1, given="crt")})
+    with pytest.raises(ConfigError, match=r"goal 'b': is given 'b'"):
+        duckdb.join(records, events, {"b": Goal("buy", 1, given="b")})
     with pytest.raises(ConfigError, match="the window of goal event 'click' is 0 ms"):
         Goal("click", 0)
     with pytest.raises(ConfigError, match="a goal's event is empty"):

@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from recserve.errors import ConfigError, DataError
+from recserve.errors import ConfigError
 from recserve.samples.sampleset import Samples
 
 
@@ -33,7 +33,7 @@ def test_labels_times_and_groups_are_arrays():
     assert samples().groups.tolist() == [0, 1, 0, 2]
     assert samples(users=["v", "u", "v", "v"]).groups.tolist() == [0, 1, 0, 0]
     assert samples().request_groups.tolist() == [0, 1, 2, 2]
-    assert samples().label("ctr").dtype == np.int8
+    assert samples().label("ctr").dtype == np.float32
 
 
 def test_an_unknown_goal_is_refused():
@@ -41,16 +41,7 @@ def test_an_unknown_goal_is_refused():
         samples().label("ctrr")
 
 
-def test_a_split_puts_samples_of_the_boundary_time_into_the_test():
-    train, test = samples().split(0.25)
-    assert train.times.tolist() == [1, 2]
-    assert test.times.tolist() == [3, 3]
-
-
-def test_a_split_that_leaves_a_side_empty_is_refused():
-    with pytest.raises(DataError, match="1 samples cannot be split by time"):
-        samples((1,), ("u",)).split()
-    with pytest.raises(DataError, match="0 samples cannot be split by time"):
-        samples((), ()).split()
-    with pytest.raises(DataError, match=r"test_fraction is 1\.0"):
-        samples().split(1.0)
+def test_rows_are_taken_by_number_or_by_mask():
+    assert samples().take(np.array([3, 0])).times.tolist() == [3, 1]
+    assert samples().take(np.array([True, False, False, True])).times.tolist() == [1, 3]
+    assert len(samples().take(np.zeros(4, np.bool_))) == 0

@@ -54,9 +54,9 @@ MAX_CANDIDATES: Final = 30
 MIN_CANDIDATES: Final = 20
 POSITION_BIAS: Final = 0.4
 
-SHOP_GOALS: Final = {"ctr": Goal("click", HOUR_MS // 2), "ctcvr": Goal("buy", 3 * HOUR_MS)}
-"""`ctr`: a click follows. `ctcvr`: a buy follows (of a shown item, clicked or not: click-through and conversion)."""
-_EVENT_OF: Final = {"click": "click", "cart": "cart", "buy": "buy", "ctr": "click", "ctcvr": "buy"}
+SHOP_GOALS: Final = {"ctr": Goal("click", HOUR_MS // 2), "cvr": Goal("buy", 3 * HOUR_MS, given="ctr")}
+"""`ctr`: a click follows. `cvr`: a buy follows the click; unknown where there was none."""
+_TRUTHS: Final = ("click", "cart", "buy", "ctr", "cvr")
 
 
 @dataclass(eq=False)
@@ -154,7 +154,7 @@ class Shop:
         Args:
             user: user_id, or user columns that hold it.
             items: N item ids.
-            goal: "ctr" or "click", "cart", "ctcvr" or "buy".
+            goal: "click" (or "ctr"), "cart", "buy", or "cvr": a buy if the click has happened.
 
         Returns:
             float64[N].
@@ -163,16 +163,15 @@ class Shop:
             NotFoundError: there is no such user or item.
             ConfigError: there is no such goal.
         """
-        if goal not in _EVENT_OF:
-            raise ConfigError(
-                f"there is no goal {goal!r}", hint=suggest(goal, _EVENT_OF) or f"Use one of {[*_EVENT_OF]}."
-            )
+        if goal not in _TRUTHS:
+            raise ConfigError(f"there is no goal {goal!r}", hint=suggest(goal, _TRUTHS) or f"Use one of {_TRUTHS}.")
         name = user if isinstance(user, str) else str(user.get("user_id"))
         row = np.array([_number(name, "u", self.users, "user")])
         columns = np.array([[_number(item, "i", self.items, "item") for item in items]], np.int64)
         click, cart, buy = self._probabilities(row, columns)
-        steps: dict[str, F64] = {"click": click[0], "cart": (click * cart)[0], "buy": (click * cart * buy)[0]}
-        return steps[_EVENT_OF[goal]]
+        truths: dict[str, F64] = {"click": click, "ctr": click, "cart": click * cart, "cvr": cart * buy}
+        truth: F64 = truths.get(goal, click * cart * buy)[0]
+        return truth
 
     def simulate(self) -> ShopLog:
         """Serve all requests and draw what the users do."""

@@ -16,7 +16,7 @@ its slow, obvious twin. The rules:
 * An event without a request_id belongs to the last impression of its item to its user at or before the event; of two at
   one time, to that of the greater request_id.
 * So each event belongs to at most one impression. The label of a goal is 1 where an event of the goal's type belongs to
-  the impression within the goal's window after it.
+  the impression within the goal's window after it, else 0; unknown where it is `given` a goal that was not reached.
 * The order of records and of events does not matter, nor how late they come.
 
 **Point in time.** User, context and candidate columns come from the record: they are what the features saw, whatever
@@ -38,7 +38,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recserve.dtypes import I64
-from recserve.errors import ConfigError, DataError
+from recserve.errors import ConfigError, DataError, suggest
 from recserve.samples.events import EVENT_SCHEMA
 from recserve.samples.items import item_columns_of
 from recserve.samples.records import RECORD_SCHEMA
@@ -71,10 +71,13 @@ class Goal:
     Attributes:
         event: type of the events that reach the goal.
         window_ms: longest time from the impression to the event, in milliseconds, inclusive.
+        given: name of another goal, without which this one has no answer: the label is unknown (null) where that goal
+            was not reached. A conversion rate is a buy given a click; a buy of each impression is not.
     """
 
     event: str
     window_ms: int
+    given: str | None = None
 
     def __post_init__(self) -> None:
         if not self.event:
@@ -128,12 +131,17 @@ def join(
             not wanted.
 
     Raises:
-        ConfigError: no goals.
+        ConfigError: no goals, or a `given` that names none.
         DataError: a table of another schema; a column on two sides, or named as a bookkeeping column or a label; a
             column that mixes shapes; an items table without item_id or with an item twice.
     """
     if not goals:
         raise ConfigError("there are no goals", hint="Give at least one, such as {'ctr': Goal('click', 1_800_000)}.")
+    free = [name for name, goal in goals.items() if goal.given is None]
+    for name, goal in goals.items():
+        if goal.given is not None and goal.given not in free:
+            hint = suggest(goal.given, free) or "Name a goal that has no `given` itself."
+            raise ConfigError(f"is given {goal.given!r}", where=f"goal {name!r}", hint=hint)
     _check_schema(records, RECORD_SCHEMA, "records")
     _check_schema(events, EVENT_SCHEMA, "events")
     impressions = impressions_of(records)
@@ -183,20 +191,23 @@ def impressions_of(records: pa.Table) -> Impressions:
     )
 
 
-def labels_of(attributions: pa.Table, count: int, goals: Mapping[str, Goal]) -> dict[str, np.ndarray[Any, Any]]:
-    """{goal: int8[count]} from a table of ATTRIBUTION_SCHEMA."""
+def labels_of(attributions: pa.Table, count: int, goals: Mapping[str, Goal]) -> dict[str, pa.Array]:
+    """{goal: int8[count], null where unknown} from a table of ATTRIBUTION_SCHEMA."""
     rows, delays = attributions["row"].to_numpy(), attributions["delay"].to_numpy()
-    labels = {}
+    reached = {}
     for name, goal in goals.items():
         is_hit = pc.equal(attributions["type"], goal.event).to_numpy() & (delays <= goal.window_ms)
-        labels[name] = np.zeros(count, np.int8)
-        labels[name][rows[is_hit]] = 1
-    return labels
+        reached[name] = np.zeros(count, np.bool_)
+        reached[name][rows[is_hit]] = True
+    return {
+        name: pa.array(reached[name].astype(np.int8), mask=None if goal.given is None else ~reached[goal.given])
+        for name, goal in goals.items()
+    }
 
 
 def build_table(
     impressions: Impressions,
-    labels: Mapping[str, np.ndarray[Any, Any]],
+    labels: Mapping[str, pa.Array],
     items: pa.Table | None,
     types: Mapping[str, pa.DataType],
 ) -> tuple[pa.Table, int]:
@@ -204,7 +215,7 @@ def build_table(
     base = impressions.table
     columns: dict[str, Any] = {name: base[name] for name in ("request_id", "time", "user_id", "item_id")}
     columns |= {name: base[name] for name in ("position", "score")}
-    columns |= {LABEL_PREFIX + goal: pa.array(values) for goal, values in labels.items()}
+    columns |= {LABEL_PREFIX + goal: values for goal, values in labels.items()}
     request_row, candidate = pa.array(impressions.request_row), pa.array(impressions.candidate)
     for side in ("user", "context"):
         _add(

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recserve.dtypes import I64, Bool
-from recserve.errors import ConfigError, DataError, suggest
+from recserve.dtypes import F32, I64, Bool
+from recserve.errors import ConfigError, suggest
 
 BOOKKEEPING: Final = ("request_id", "time", "position", "score")
 """Columns of a Samples table that no feature reads. `user_id` and `item_id` stand beside them, and features may."""
@@ -53,7 +53,8 @@ class Samples:
 
     Attributes:
         table: N rows of request_id (string), time (int64, ms UTC), user_id, item_id, position (int32), score (float64),
-            `label_<goal>` (int8, 0 or 1) per goal, then the columns of the user, context, candidate and item sides.
+            `label_<goal>` (int8: 0, 1, or null where unknown) per goal, then the columns of the user, context,
+            candidate and item sides.
         goals: names of the goals, in order.
         report: of the join; None where the samples come from elsewhere.
     """
@@ -72,20 +73,20 @@ class Samples:
         labels = [LABEL_PREFIX + goal for goal in self.goals]
         return self.table.drop_columns([*BOOKKEEPING, *labels])
 
-    def label(self, goal: str) -> np.ndarray[tuple[int], np.dtype[np.int8]]:
-        """int8[N], 1 where the goal was reached.
+    def label(self, goal: str) -> F32:
+        """float32[N]: 1 where the goal was reached, 0 where not, NaN where that has no answer.
 
         Raises:
             ConfigError: there is no such goal.
         """
         if goal not in self.goals:
             raise ConfigError(f"there is no goal {goal!r}", hint=suggest(goal, self.goals))
-        labels: np.ndarray[tuple[int], np.dtype[np.int8]] = self.table[LABEL_PREFIX + goal].to_numpy()
+        labels: F32 = self.table[LABEL_PREFIX + goal].to_numpy().astype(np.float32)
         return labels
 
     @property
-    def labels(self) -> dict[str, np.ndarray[tuple[int], np.dtype[np.int8]]]:
-        """{goal: int8[N]}."""
+    def labels(self) -> dict[str, F32]:
+        """{goal: float32[N]}; see `label`."""
         return {goal: self.label(goal) for goal in self.goals}
 
     @property
@@ -117,25 +118,6 @@ class Samples:
         """The samples at these rows, or where the mask is true; without the report."""
         index = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
         return Samples(self.table.take(pa.array(index)), self.goals)
-
-    def split(self, test_fraction: float = 0.2) -> tuple[Samples, Samples]:
-        """Split by time into (train, test): the test set are the last `test_fraction` of the samples.
-
-        Every train sample is strictly older than every test sample: samples at the boundary's very time go to the test.
-
-        Raises:
-            DataError: `test_fraction` is outside (0, 1), or one side would be empty.
-        """
-        if not 0.0 < test_fraction < 1.0:
-            raise DataError(f"test_fraction is {test_fraction}", hint="Give a number between 0 and 1.")
-        times = self.times
-        first = int(np.floor(len(times) * (1.0 - test_fraction)))
-        is_test = times >= np.sort(times)[first] if len(times) else np.zeros(0, np.bool_)
-        if is_test.all() or not is_test.any():
-            raise DataError(
-                f"{len(times)} samples cannot be split by time", hint="Log for longer; too few distinct times."
-            )
-        return self.take(~is_test), self.take(is_test)
 
 
 def _codes(column: pa.ChunkedArray) -> I64:
