@@ -1,0 +1,338 @@
+"""The bundle: an immutable, versioned directory that holds a model whole, and opens as a pipeline.
+
+    <base>/<name>/<version>/
+    ├── manifest.json           format, digests, proof, and the SHA-256 and size of every other file
+    ├── features.json           the feature config; assets/ beside it holds its vocabularies
+    ├── tables/                 embedding tables, as NumPy files that are mapped, not read
+    └── network/
+        ├── flat.onnx           as exported: what the proof compares with
+        ├── item.onnx           the parts by rate; absent where nothing runs at that rate
+        ├── request.onnx
+        ├── candidate.onnx
+        └── split.json          what crosses between the parts
+
+Building compiles, splits, and proves that the staged pipeline answers as the flat one; a mismatch publishes nothing. A
+bundle appears under its name by one rename, complete. Nothing in it is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+import pydantic
+
+from recserve import __version__
+from recserve.dtypes import F32
+from recserve.errors import BundleError, ConfigError
+from recserve.features import FeatureSet
+from recserve.network.model import Network
+from recserve.network.split import SplitNetwork, split_network
+from recserve.network.storage import load_split, save_split
+from recserve.staging.cuts import decide_cuts, input_rates, match_inputs
+from recserve.staging.pipeline import Pipeline
+from recserve.staging.proof import prove
+from recserve.staging.score import Score
+from recserve.tables.table import Table
+
+FORMAT: Final = "recserve-bundle"
+FORMAT_VERSION: Final = 1
+MANIFEST: Final = "manifest.json"
+Progress = Callable[[str], None]
+
+
+class FileEntry(pydantic.BaseModel, extra="forbid", strict=True, frozen=True):
+    """Checksum and size of one file."""
+
+    sha256: str
+    size_bytes: int
+
+
+class Manifest(pydantic.BaseModel, extra="forbid", strict=True, frozen=True):
+    """manifest.json.
+
+    Attributes:
+        profile: name and version of the feature semantics.
+        plan_digest: of the feature plan; checked at open, so that a plan compiled otherwise never serves.
+        score: expression over the outputs by which candidates are ranked.
+        tables: names of the embedding tables.
+        proof: how far staged and flat were apart on the drawn inputs.
+        files: by path relative to the bundle, with `/`.
+    """
+
+    format: str
+    format_version: int
+    name: str
+    version: int
+    created: str
+    recserve_version: str
+    profile: str
+    plan_digest: str
+    score: str
+    outputs: list[str]
+    tables: list[str]
+    unused_features: list[str]
+    proof: dict[str, float]
+    files: dict[str, FileEntry]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An open bundle.
+
+    Attributes:
+        path: of its directory.
+        manifest: checked against the files.
+        features: the feature config.
+        tables: by name, mapped.
+        split: the network by rate.
+        score: the ranking expression.
+    """
+
+    path: Path
+    manifest: Manifest
+    features: FeatureSet
+    tables: Mapping[str, Table]
+    split: SplitNetwork
+    score: Score
+
+    @classmethod
+    def build(
+        cls,
+        *,
+        features: FeatureSet | str | Path,
+        tables: Mapping[str, F32 | Table],
+        network: Network | str | Path,
+        out: str | Path,
+        score: str | None = None,
+        samples: Mapping[str, Any] | None = None,
+        progress: Progress | None = None,
+    ) -> Bundle:
+        """Compile, split, prove and publish a model.
+
+        Args:
+            features: a feature set or the path of its `features.json`.
+            tables: float32[V, dim] by table name, direct-addressed; or ready tables.
+            network: flat ONNX graph, or its path (DESIGN: the network's contract).
+            out: `<base>/<name>/<version>`, which must not exist; version is a positive integer.
+            score: expression over the outputs; may be left out if there is one output.
+            samples: columns as training saw them; the proof draws rows from them beside rows of its own.
+            progress: called with a line for each step.
+
+        Raises:
+            ConfigError: anything in the parts is wrong or does not fit together, or staged and flat differ.
+        """
+        say = progress or (lambda _: None)
+        target = Path(out)
+        name, version = _name_and_version(target)
+        feature_set = features if isinstance(features, FeatureSet) else FeatureSet.load(features)
+        flat = network if isinstance(network, Network) else Network.load(network)
+        ready = {key: value if isinstance(value, Table) else Table.direct(key, value) for key, value in tables.items()}
+        say("compiling features")
+        graph = feature_set.compile().graph
+        inputs = match_inputs(graph, flat)
+        say("splitting the network")
+        split = split_network(flat, input_rates(inputs))
+        ranking = Score.parse(score, tuple(flat.outputs))
+        cuts = decide_cuts(graph, inputs, split)
+        pipeline = Pipeline(feature_set, ready, split, cuts)
+        say("proving that staged equals flat")
+        proof = prove(pipeline, flat, samples)
+        say("writing")
+        used = {entry.output.spec.table for entry in inputs if entry.output is not None}
+        kept = {key: table for key, table in ready.items() if key in used}
+        draft = Manifest(
+            format=FORMAT,
+            format_version=FORMAT_VERSION,
+            name=name,
+            version=version,
+            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            recserve_version=__version__,
+            profile=feature_set.profile,
+            plan_digest=feature_set.digest,
+            score=ranking.text,
+            outputs=list(flat.outputs),
+            tables=sorted(kept),
+            unused_features=list(cuts.unused_features),
+            proof=proof.as_dict(),
+            files={},
+        )
+        _publish(target, draft=draft, features=feature_set, tables=kept, flat=flat, split=split)
+        return cls.open(target)
+
+    @classmethod
+    def open(cls, path: str | Path, *, verify: bool = True) -> Bundle:
+        """Open a bundle.
+
+        Args:
+            path: of its directory.
+            verify: compare every file with its checksum (reads all bytes once); sizes are compared in any case.
+
+        Raises:
+            BundleError: naming the file: missing, damaged, tampered with, or of another format.
+        """
+        folder = Path(path)
+        manifest = _read_manifest(folder)
+        _verify_files(folder, manifest, contents=verify)
+        features = FeatureSet.load(folder / "features.json", asset_dir=folder / "assets", profile=manifest.profile)
+        if features.digest != manifest.plan_digest:
+            raise BundleError(
+                f"this version of recserve compiles the features to plan {features.digest[:12]}, "
+                f"but the model was built with plan {manifest.plan_digest[:12]}",
+                code="plan_mismatch",
+                where=str(folder),
+                hint="Build the bundle again with this version",
+            )
+        tables = {name: Table.open(folder / "tables", name) for name in manifest.tables}
+        split = load_split(folder / "network")
+        return cls(folder, manifest, features, tables, split, Score.parse(manifest.score, tuple(manifest.outputs)))
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.manifest.name
+
+    @property
+    def version(self) -> int:
+        """The model's version."""
+        return self.manifest.version
+
+    def pipeline(self, threads: int = 1) -> Pipeline:
+        """The stages, compiled and ready; `threads` for each part of the network."""
+        graph = self.features.compile().graph
+        flat = Network.load(self.path / "network" / "flat.onnx")
+        cuts = decide_cuts(graph, match_inputs(graph, flat), self.split)
+        return Pipeline(self.features, self.tables, self.split, cuts, threads=threads)
+
+
+def _name_and_version(target: Path) -> tuple[str, int]:
+    if not target.name.isascii() or not target.name.isdigit() or int(target.name) < 1:
+        raise ConfigError(
+            f"version {target.name!r} is not a positive integer",
+            code="bad_version",
+            where=str(target),
+            hint="A bundle's path is <base>/<name>/<version>, such as models/rank/7",
+        )
+    name = target.absolute().parent.name
+    if not name or any(c in name for c in "/:%"):
+        raise ConfigError(f"{name!r} is no name of a model", code="bad_name", where=str(target))
+    if target.exists():
+        raise ConfigError(
+            "exists already; a bundle is never overwritten",
+            code="version_exists",
+            where=str(target),
+            hint=f"Publish version {int(target.name) + 1}, or remove the directory",
+        )
+    return name, int(target.name)
+
+
+def _publish(
+    target: Path,
+    *,
+    draft: Manifest,
+    features: FeatureSet,
+    tables: Mapping[str, Table],
+    flat: Network,
+    split: SplitNetwork,
+) -> None:
+    """Write everything beside `target`, then rename: readers see all of it or nothing."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft_folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        features.save(draft_folder / "features.json", asset_dir=draft_folder / "assets")
+        (draft_folder / "tables").mkdir()
+        for table in tables.values():
+            table.save(draft_folder / "tables")
+        (draft_folder / "network").mkdir()
+        (draft_folder / "network" / "flat.onnx").write_bytes(flat.to_bytes())
+        save_split(split, draft_folder / "network")
+        files = {
+            path.relative_to(draft_folder).as_posix(): _describe_file(path)
+            for path in sorted(draft_folder.rglob("*"))
+            if path.is_file()
+        }
+        manifest = draft.model_copy(update={"files": files})
+        (draft_folder / MANIFEST).write_bytes(orjson.dumps(manifest.model_dump(), option=orjson.OPT_INDENT_2))
+        for path in draft_folder.rglob("*"):
+            _sync(path)
+        draft_folder.chmod(0o755)
+        os.rename(draft_folder, target)
+        _sync(target.parent)
+    except OSError as error:
+        raise ConfigError(f"cannot publish: {error}", code="cannot_write", where=str(target)) from error
+    finally:
+        shutil.rmtree(draft_folder, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _describe_file(path: Path) -> FileEntry:
+    with path.open("rb") as file:
+        return FileEntry(sha256=hashlib.file_digest(file, "sha256").hexdigest(), size_bytes=path.stat().st_size)
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    path = folder / MANIFEST
+    try:
+        document = orjson.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise BundleError(
+            "there is no manifest.json",
+            code="not_a_bundle",
+            where=str(folder),
+            hint="The path of a bundle is <base>/<name>/<version>",
+        ) from error
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise BundleError(f"cannot be read: {error}", code="bad_manifest", where=str(path)) from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise BundleError("is not the manifest of a recserve bundle", code="bad_manifest", where=str(path))
+    if document.get("format_version") != FORMAT_VERSION:
+        raise BundleError(
+            f"format version {document.get('format_version')!r}; this recserve reads {FORMAT_VERSION}",
+            code="bundle_format",
+            where=str(path),
+            hint="Build the bundle again, or serve it with the recserve that built it",
+        )
+    try:
+        return Manifest.model_validate(document)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise BundleError(f"{place}: {first['msg']}", code="bad_manifest", where=str(path)) from error
+
+
+def _verify_files(folder: Path, manifest: Manifest, *, contents: bool) -> None:
+    for relative, entry in manifest.files.items():
+        path = folder / relative
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise BundleError(f"file {relative!r} is outside the bundle", code="bad_manifest", where=str(folder))
+        if not path.is_file():
+            raise BundleError("is missing", code="missing_file", where=str(path), hint="Copy the bundle again")
+        if (size := path.stat().st_size) != entry.size_bytes:
+            raise BundleError(
+                f"has {size} bytes instead of {entry.size_bytes}",
+                code="damaged_file",
+                where=str(path),
+                hint="Copy the bundle again",
+            )
+        if contents and _describe_file(path).sha256 != entry.sha256:
+            raise BundleError(
+                "is not what was published: its checksum differs",
+                code="damaged_file",
+                where=str(path),
+                hint="Copy the bundle again, and never edit one in place",
+            )
