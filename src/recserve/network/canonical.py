@@ -10,7 +10,6 @@ import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as generic
 from onnx import version_converter
-from onnxscript import optimizer
 
 from recserve.errors import ConfigError
 from recserve.network.model import Network
@@ -52,6 +51,8 @@ def canonical(network: Network) -> ir.Model:
 
 def optimise(model: ir.Model) -> None:
     """Fold constants and clean up, in place. Symbolic sizes stay symbolic: their values are nowhere in the graph."""
+    from onnxscript import optimizer
+
     names = [str(v.name) for v in model.graph.outputs]
     optimizer.optimize_ir(model, onnx_shape_inference=True, inline=False)
     generic.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
@@ -65,6 +66,12 @@ def clean(model: ir.Model) -> None:
     """Drop dead nodes and merge common sub-expressions, in place."""
     generic.RemoveUnusedNodesPass()(model)
     generic.CommonSubexpressionEliminationPass()(model)
+    for output in model.graph.outputs:
+        producer = output.producer()
+        assert producer is not None
+        source = producer.inputs[0]
+        for node, index in list(output.uses()):  # merging may let one output read another
+            node.replace_input_with(index, source)
     generic.RemoveUnusedNodesPass()(model)
 
 

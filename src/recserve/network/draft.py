@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,8 @@ from recserve.network.canonical import clean
 from recserve.network.facts import Fact, Facts, learn
 from recserve.network.sizes import Dims
 from recserve.rates import Rate
+
+Array = npt.NDArray[Any]
 
 Attribute = int | float | str | Sequence[int]
 
@@ -55,8 +58,9 @@ class Draft:
         self.facts = learn(self.model, self.input_rates)
 
     def nodes(self) -> list[ir.Node]:
-        """The nodes in topological order, as of now."""
-        return list(self.model.graph)
+        """The nodes in topological order, as of now, but for the Identity nodes that name the outputs."""
+        named = {id(v.producer()) for v in self.model.graph.outputs}
+        return [node for node in self.model.graph if id(node) not in named]
 
     def fact(self, value: ir.Value) -> Fact:
         """What is known of a value."""
@@ -72,7 +76,7 @@ class Draft:
         assert dims is not None
         return dims
 
-    def constant(self, array: npt.NDArray[np.generic]) -> ir.Value:
+    def constant(self, array: Array) -> ir.Value:
         """A new weight."""
         name = self._name("weight")
         value = ir.Value(
@@ -85,7 +89,7 @@ class Draft:
         self.facts.add_constant(value)
         return value
 
-    def array(self, value: ir.Value | None) -> npt.NDArray[np.generic] | None:
+    def array(self, value: ir.Value | None) -> Array | None:
         """The elements of a weight; None for any other value."""
         if value is None or value.const_value is None or not value.is_initializer():
             return None

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from recserve.dtypes import I64
+from recserve.network.model import Network
 from recserve.network.session import Array, Session
 from recserve.network.split import SplitNetwork
 from recserve.rates import Rate
@@ -60,6 +63,21 @@ def run_split(
 ) -> dict[str, Array]:
     """Load a split network and score candidates once; see `SplitSession.run`."""
     return SplitSession(split).run(item_feeds, request_feeds, candidate_feeds, item_index)
+
+
+def run_flat(
+    network: Network,
+    item_feeds: Mapping[str, Array],
+    request_feeds: Mapping[str, Array],
+    candidate_feeds: Mapping[str, Array],
+    item_index: I64,
+) -> dict[str, Array]:
+    """Score candidates with the flat network itself: every input is repeated to [N, ...]. Arguments as `run_split`."""
+    feeds = {name: array[item_index] for name, array in item_feeds.items()}
+    feeds |= {name: np.repeat(array, len(item_index), axis=0) for name, array in request_feeds.items()}
+    feeds |= candidate_feeds
+    session = Session(network.to_bytes())
+    return session.run({name: feeds[name] for name in session.inputs})
 
 
 def _run(session: Session | None, feeds: Mapping[str, Array]) -> dict[str, Array]:

@@ -11,10 +11,53 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from recserve.network.draft import Draft
+from recserve.network.rewrites.affine import split_affine
+from recserve.network.rewrites.concats import (
+    flatten_concats,
+    gather_to_slice,
+    group_pieces,
+    push_into_concats,
+    split_reductions,
+    split_to_slices,
+)
+from recserve.network.rewrites.expands import drop_expands, push_through_expands
+from recserve.network.rewrites.plain import (
+    drop_identities,
+    fold_scale,
+    spell_out_batch_norm,
+    spell_out_flatten,
+    spell_out_gemm,
+    spell_out_squeeze,
+    spell_out_sum,
+    spell_out_tile,
+    write_known_sizes,
+)
+from recserve.network.rewrites.sums import regroup_products, regroup_sums
 
 Rewrite = Callable[[Draft], None]
 
-PASSES: Final[tuple[Rewrite, ...]] = ()
+PASSES: Final[tuple[Rewrite, ...]] = (
+    write_known_sizes,
+    drop_identities,
+    spell_out_gemm,
+    spell_out_batch_norm,
+    spell_out_sum,
+    spell_out_tile,
+    spell_out_flatten,
+    spell_out_squeeze,
+    fold_scale,
+    flatten_concats,
+    split_to_slices,
+    gather_to_slice,
+    push_into_concats,
+    split_reductions,
+    split_affine,
+    push_through_expands,
+    drop_expands,
+    group_pieces,
+    regroup_sums,
+    regroup_products,
+)
 
 _MAX_ROUNDS = 12
 
