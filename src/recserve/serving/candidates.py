@@ -5,7 +5,7 @@
     [{"item_id": "a", "position": 1}, ...]         objects
 
 Objects become columns through C loops (`map` with `itemgetter`, set operations): no Python byte code runs per candidate
-unless the request is wrong. Beyond the decoding of JSON itself, 500 objects of three fields cost about 40 µs.
+unless the request is wrong. It still costs more than the decoding of JSON itself, which columns make cheap as well.
 """
 
 from __future__ import annotations
