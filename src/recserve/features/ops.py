@@ -29,6 +29,7 @@ from recserve.features.op import MASK_COLUMN, MAX_COMBINATIONS, MISSING_ID, Kind
 from recserve.features.ops_columns import (
     AlignSteps,
     Broadcast,
+    ElementSteps,
     FlattenSteps,
     Literal,
     LongestSteps,
@@ -39,6 +40,7 @@ from recserve.features.ops_columns import (
     ParseNumbers,
     ParseTokens,
     SplitSteps,
+    SpreadElements,
 )
 from recserve.features.ops_ids import (
     AttachWeights,
@@ -99,6 +101,7 @@ __all__ = [
     "DenseToNumbers",
     "DotProduct",
     "EditDistance",
+    "ElementSteps",
     "Evaluate",
     "FillIds",
     "FillNumbers",
@@ -133,6 +136,7 @@ __all__ = [
     "SemanticIds",
     "SplitSteps",
     "SplitTokens",
+    "SpreadElements",
     "ToDense",
     "Tokenize",
     "TokensToNumbers",

@@ -34,7 +34,8 @@ class SplitSteps(Op):
 class ParseTokens(Op):
     """The tokens of each cell (or step): text split at any of `separators`, empty tokens dropped.
 
-    Of a list each element is a token; an element that is text inside a step is split too. A number is its decimal text
+    Without separators a text is one token. Of a list each element is a token and is not split; a list in a list counts
+    as its elements; a step of a sequence is a cell of its own. A number is its decimal text
     (an integral float without its ".0"; other floats in shortest round-trip form), a bool "true" or "false"; null and
     NaN are dropped. With `keeps_empty`, empty parts, nulls and NaN are empty tokens instead, so that the elements of
     two columns stay aligned; a missing or empty cell has no element all the same.
@@ -162,6 +163,23 @@ class AlignSteps(Op):
     Where `source` has one step in the row, every step reads it; where it has fewer steps, the others are empty; steps
     beyond those of `steps` are dropped. Kind and weights are those of `source`.
     """
+
+    source: int = value_field()
+    steps: int = value_field()
+
+
+@dataclass(frozen=True)
+class ElementSteps(Op):
+    """Row n has a step for each of its elements of `source`, at most `limit`."""
+
+    kind: ClassVar[Kind] = Kind.STEPS
+    source: int = value_field()
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class SpreadElements(Op):
+    """The elements of a row of `source`, one a step, over `steps` (its ElementSteps). Kind and weights stay."""
 
     source: int = value_field()
     steps: int = value_field()

@@ -43,7 +43,7 @@ class VocabIds(Op):
 class ParseInts(Op):
     """The integer that a token spells, MISSING_ID if outside [0, limit). An integral float ("7.0") counts as integer.
 
-    Other text is a DataError. `limit` None: any non-negative int64.
+    An empty token is MISSING_ID; other text is a DataError. `limit` None: any non-negative int64.
     """
 
     kind: ClassVar[Kind] = Kind.IDS
@@ -71,10 +71,10 @@ class Bucketize(Op):
 
 @dataclass(frozen=True)
 class SemanticIds(Op):
-    """Codes of semantic ids, one code a step: step s of a row is a code of level s modulo len(codebook).
+    """Codes of semantic ids, as tokens: element j of a row is a code of level j modulo len(codebook).
 
-    The id is the code plus the sizes of the lower levels. A code outside its level's [0, size), and a row whose steps
-    are not a multiple of len(codebook), are DataErrors. Element-aligned over its step domain.
+    The id is the code plus the sizes of the lower levels. A code that is no integer in [0, size of its level), and a
+    row whose elements are not a multiple of len(codebook), are DataErrors. Element-aligned.
     """
 
     kind: ClassVar[Kind] = Kind.IDS

@@ -22,7 +22,7 @@ class JoinTokens(Op):
 
 @dataclass(frozen=True)
 class ConcatTokens(Op):
-    """Element by element, the aligned tokens of all sources joined with `joiner`. Weights are those of the first."""
+    """Element by element, the aligned tokens of all sources joined with `joiner`. The result is unweighted."""
 
     kind: ClassVar[Kind] = Kind.TOKENS
     sources: tuple[int, ...] = value_field()
@@ -168,7 +168,7 @@ class NumbersToTokens(Op):
 
 @dataclass(frozen=True)
 class TokensToNumbers(Op):
-    """Each token parsed as ParseNumbers does."""
+    """Each token parsed as ParseNumbers does; an empty token is NaN."""
 
     kind: ClassVar[Kind] = Kind.NUMBERS
     source: int = value_field()

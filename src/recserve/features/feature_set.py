@@ -1,0 +1,174 @@
+"""A set of features: read, checked, described, compiled."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from recserve.errors import ConfigError, suggest
+from recserve.features import ops
+from recserve.features.check import check
+from recserve.features.declared import MODES, Declared, Mode
+from recserve.features.fg_json import read_document, write_document
+from recserve.features.graph import PlanGraph
+from recserve.features.lower import PROFILES, lower
+from recserve.features.outputs import OutputSpec
+from recserve.features.passes import optimize
+from recserve.features.plan import Plan
+
+SEMANTICS_VERSION: Final = 1
+"""Grows with every change of what a feature computes; part of the digest."""
+
+
+class FeatureSet:
+    """Checked features. Build one with `load` or `from_fg_json`.
+
+    Attributes:
+        features: the features in config order, stubs among them.
+        mode: what the columns hold: "raw", "encoded" or "bucketize" (see `declared`).
+        profile: semantics profile: "pyfg" (MurmurHash64A) or "farmhash".
+        asset_dir: where vocabularies and tokenizers lie.
+        encoded_separator: separates the values of a cell in encoded mode.
+    """
+
+    def __init__(
+        self,
+        features: tuple[Declared, ...],
+        mode: Mode = "raw",
+        profile: str = "pyfg",
+        asset_dir: Path | None = None,
+        encoded_separator: str = "\x03",
+    ) -> None:
+        self.features, self.mode, self.profile = features, mode, profile
+        self.asset_dir, self.encoded_separator = asset_dir, encoded_separator
+
+    @classmethod
+    def load(cls, path: str | Path, mode: Mode = "raw", profile: str = "pyfg") -> FeatureSet:
+        """Read an fg.json file; its assets lie beside it.
+
+        Raises:
+            ConfigError: the file cannot be read, or is wrong; names the file, the features and the options.
+        """
+        path = Path(path)
+        try:
+            document = orjson.loads(path.read_bytes())
+        except OSError as error:
+            raise ConfigError(f"cannot read it: {error.strerror}", where=str(path)) from None
+        except orjson.JSONDecodeError as error:
+            raise ConfigError(f"it is not JSON: {error}", where=str(path)) from None
+        try:
+            return cls.from_fg_json(document, mode, profile, path.parent)
+        except ConfigError as error:
+            raise error.at(str(path)) from None
+
+    @classmethod
+    def from_fg_json(
+        cls,
+        doc: Mapping[str, Any],
+        mode: Mode = "raw",
+        profile: str = "pyfg",
+        asset_dir: str | Path | None = None,
+        encoded_separator: str = "\x03",
+    ) -> FeatureSet:
+        """Read a document of the form of fg.json.
+
+        Raises:
+            ConfigError: the document is wrong; all problems at once, each with its feature and option. The code is
+                "unsupported_profile" for a profile other than "pyfg" and "farmhash".
+        """
+        if profile not in PROFILES:
+            problem, known = f"profile {profile!r} is not supported", ", ".join(PROFILES)
+            raise ConfigError(problem, code="unsupported_profile", hint=f"There are {known}")
+        if mode not in MODES:
+            raise ConfigError(f"unknown mode {mode!r}", hint=suggest(mode, MODES))
+        if not encoded_separator:
+            raise ConfigError("encoded_separator is empty")
+        document = read_document(doc, mode)
+        problems = [*document.problems, *check(document.features)]
+        if problems:
+            raise ConfigError(_listed(problems))
+        folder = None if asset_dir is None else Path(asset_dir)
+        return cls(document.features, mode, profile, folder, encoded_separator)
+
+    def to_fg_json(self) -> dict[str, Any]:
+        """The document that `from_fg_json` reads back as the same features."""
+        return write_document(self.features)
+
+    @cached_property
+    def graph(self) -> PlanGraph:
+        """The plan as data, after all passes.
+
+        Raises:
+            ConfigError: an asset is missing or wrong.
+        """
+        return optimize(lower(self.features, self.profile, self.asset_dir, self.encoded_separator))
+
+    def compile(self, reference: bool = False) -> Plan:
+        """The plan, ready to run.
+
+        Args:
+            reference: run it by the slow interpreter.
+
+        Raises:
+            ConfigError: an asset is missing or wrong.
+        """
+        return Plan(self.graph, self.profile, reference)
+
+    @property
+    def input_columns(self) -> list[str]:
+        """Names of the columns that the plan reads, without the training mask."""
+        return self.compile().input_columns
+
+    @property
+    def outputs(self) -> list[OutputSpec]:
+        """The features as the network sees them, in config order, without stubs."""
+        return [output.spec for output in self.graph.outputs]
+
+    def describe(self) -> dict[str, dict[str, Any]]:
+        """Each feature without stubs, in config order, as plain JSON values.
+
+        `inputs` and `sequence_inputs` are column names; `default_value` and `value_dim` are those that apply.
+        """
+        specs = {spec.name: spec for spec in self.outputs}
+        return {f.name: _described(f, specs[f.name]) for f in self.features if f.name in specs}
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything that decides what the features are: options, mode, profile, version and assets."""
+        assets = sorted({op.sha256 for op in self.graph.ops if isinstance(op, ops.Tokenize)})
+        vocabularies = [op.vocabulary for op in self.graph.ops if isinstance(op, ops.VocabIds)]
+        content = {
+            "semantics": SEMANTICS_VERSION,
+            "profile": self.profile,
+            "mode": self.mode,
+            "encoded_separator": self.encoded_separator,
+            "document": self.to_fg_json(),
+            "assets": assets,
+            "vocabularies": vocabularies,
+        }
+        return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _listed(problems: list[str]) -> str:
+    if len(problems) == 1:
+        return problems[0]
+    return f"{len(problems)} problems\n" + "\n".join(f"  - {problem}" for problem in problems)
+
+
+def _described(feature: Declared, spec: OutputSpec) -> dict[str, Any]:
+    columns = [given for given in feature.inputs if given.side not in ("feature", "const")]
+    return {
+        "inputs": [given.column for given in columns],
+        "sequence_inputs": [given.column for given in columns if given.is_sequence],
+        "is_sparse": feature.is_sparse,
+        "output_dim": feature.output_dim,
+        "num_embeddings": spec.rows,
+        "default_value": feature.default,
+        "value_dim": feature.value_dim,
+        "rate": spec.rate.value,
+    }

@@ -1,0 +1,171 @@
+"""The file format: an fg.json document to feature specs, and back.
+
+A document is {"features": [entry, ...]}. An entry is a feature, or a sequence group with `sequence_name` and its own
+`features`. Options are named as in TorchEasyRec's feature config; the names that its exporter writes into an fg.json
+instead are read as well, as are the remarks that say nothing new. Everything else is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import BaseModel, ValidationError
+
+from recserve.errors import suggest
+from recserve.features.declared import Declared, Mode
+from recserve.features.spec import FeatureSpec, SequenceGroup
+from recserve.features.spec_types import TYPES
+
+SEQUENCE_PREFIX: Final = "sequence_"
+_DOCUMENT_KEYS: Final = ("features", "reserves")
+
+_ALIASES: Final[dict[str, dict[str, str]]] = {
+    "lookup_feature": {"needDiscrete": "need_discrete", "needKey": "need_key"},
+    "match_feature": {
+        "user": "nested_map",
+        "category": "pkey",
+        "item": "skey",
+        "needDiscrete": "need_discrete",
+        "show_category": "show_pkey",
+        "show_item": "show_skey",
+    },
+}
+"""Names of an exported fg.json that differ from the config's."""
+
+_REMARKS: Final[dict[str, dict[str, tuple[Any, ...]]]] = {
+    "": {"need_prefix": (False,), "value_type": ("string", "float", "int64", "double", "int32")},
+    "combine_feature": {"value_dim": (1,)},
+    "overlap_feature": {"default_value": ("0",), "value_dim": (1,)},
+    "kv_dot_product": {"value_dim": (1,)},
+    "tokenize_feature": {"output_type": ("word_id",), "value_dim": (0,)},
+    "custom_feature": {"is_sequence": (True, False)},
+}
+"""Options of an exported fg.json that repeat what is known anyway, with the values that do."""
+
+_OPERATOR_PARAMETERS: Final = ("encoding", "formula", "regex_pattern", "replacement")
+"""Parameters of custom operators; an exported fg.json has them beside the options."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """What could be read of a document, and what was wrong with the rest."""
+
+    features: tuple[Declared, ...]
+    problems: tuple[str, ...]
+
+
+def read_document(document: object, mode: Mode) -> Document:
+    """Read all entries; problems are collected, each with the name of its feature."""
+    problems: list[str] = []
+    if not isinstance(document, Mapping) or not isinstance(document.get("features"), list):
+        return Document((), ('the document is not {"features": [...]}',))
+    unknown = (str(key) for key in document if key not in _DOCUMENT_KEYS)
+    problems += [_unknown("the document", key, _DOCUMENT_KEYS) for key in unknown]
+    found: list[Declared] = []
+    for number, entry in enumerate(document["features"]):
+        if isinstance(entry, Mapping) and "sequence_name" in entry:
+            found += _read_group(dict(entry), mode, problems)
+        else:
+            found += _read_feature(entry, f"features[{number}]", None, mode, problems)
+    return Document(tuple(found), tuple(problems))
+
+
+def _read_group(entry: dict[str, Any], mode: Mode, problems: list[str]) -> list[Declared]:
+    place = f"sequence {entry['sequence_name']!r}"
+    members = entry.pop("features", None)
+    if entry.pop("feature_type", "sequence_feature") != "sequence_feature":
+        problems.append(f"{place}: a sequence group has no feature_type but 'sequence_feature'")
+    group = _validate(SequenceGroup, entry, place, problems)
+    if not isinstance(members, list):
+        problems.append(f"{place}: option 'features' is missing or no list")
+        return []
+    if not isinstance(group, SequenceGroup):
+        return []
+    parts = (_read_feature(m, f"{place}: features[{i}]", group, mode, problems) for i, m in enumerate(members))
+    return [feature for part in parts for feature in part]
+
+
+def _read_feature(
+    entry: object, place: str, group: SequenceGroup | None, mode: Mode, problems: list[str]
+) -> list[Declared]:
+    if not isinstance(entry, Mapping):
+        problems.append(f"{place}: an entry is an object, not {entry!r}")
+        return []
+    options = dict(entry)
+    if isinstance(name := options.get("feature_name"), str):
+        full_name = f"{group.sequence_name}__{name}" if group else name
+        place = f"feature {full_name!r}"
+    kind = options.pop("feature_type", None)
+    if kind is None:
+        problems.append(f"{place}: option 'feature_type' is missing")
+        return []
+    is_plain_sequence = isinstance(kind, str) and kind.startswith(SEQUENCE_PREFIX) and kind not in TYPES
+    base = str(kind).removeprefix(SEQUENCE_PREFIX) if is_plain_sequence else str(kind)
+    if base not in TYPES:
+        known = [*TYPES, *(SEQUENCE_PREFIX + name for name in TYPES)]
+        problems.append(_sentence(f"{place}: unknown feature_type {kind!r}", suggest(str(kind), known)))
+        return []
+    if is_plain_sequence and group:
+        problems.append(f"{place}: {kind!r} cannot be a member of a sequence group. Use {base!r}")
+        return []
+    spec = _validate(TYPES[base], _as_configured(base, options), place, problems)
+    return [Declared(spec, group, is_plain_sequence, mode)] if isinstance(spec, FeatureSpec) else []
+
+
+def _as_configured(kind: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The options under the config's names, without remarks."""
+    aliases = _ALIASES.get(kind, {})
+    result = {aliases.get(name, name): value for name, value in options.items() if value is not None}
+    for name, values in {**_REMARKS[""], **_REMARKS.get(kind, {})}.items():
+        if name in result and result[name] in values and name not in TYPES[kind].model_fields:
+            del result[name]
+    if kind == "custom_feature":
+        loose = {name: result.pop(name) for name in _OPERATOR_PARAMETERS if name in result}
+        if loose:
+            result["operator_params"] = {**result.get("operator_params", {}), **loose}
+    return result
+
+
+def _validate(model: type[BaseModel], options: dict[str, Any], place: str, problems: list[str]) -> BaseModel | None:
+    try:
+        return model.model_validate(options)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            option = ".".join(str(part) for part in detail["loc"])
+            if detail["type"] == "extra_forbidden":
+                problems.append(_unknown(place, option, model.model_fields))
+            elif detail["type"] == "missing":
+                problems.append(f"{place}: option {option!r} is missing")
+            else:
+                reason = detail["msg"].removeprefix("Value error, ")
+                problems.append(f"{place}: option {option!r} is {detail['input']!r}: {reason[0].lower()}{reason[1:]}")
+    return None
+
+
+def _unknown(place: str, option: str, known: Any) -> str:
+    return _sentence(f"{place}: unknown option {option!r}", suggest(option, known))
+
+
+def _sentence(problem: str, hint: str | None) -> str:
+    return f"{problem}. {hint}" if hint else problem
+
+
+def write_document(features: tuple[Declared, ...]) -> dict[str, Any]:
+    """The document that reads back as `features`: options that were set, groups whole."""
+    entries: list[dict[str, Any]] = []
+    groups: dict[SequenceGroup, list[dict[str, Any]]] = {}
+    for feature in features:
+        prefix = SEQUENCE_PREFIX if feature.is_plain_sequence else ""
+        options = feature.spec.model_dump(mode="json", exclude_unset=True)
+        entry = {"feature_type": prefix + feature.spec.feature_type, **options}
+        if feature.group is None:
+            entries.append(entry)
+            continue
+        if feature.group not in groups:
+            groups[feature.group] = []
+            group = feature.group.model_dump(mode="json", exclude_unset=True)
+            entries.append({**group, "features": groups[feature.group]})
+        groups[feature.group].append(entry)
+    return {"features": entries}

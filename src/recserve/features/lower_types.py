@@ -1,0 +1,271 @@
+"""Lowering of each feature type: from its inputs to its output.
+
+Each function returns the number of the output's value, over the steps that it returns beside (None: over rows).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from recserve.errors import InvariantError
+from recserve.features import operators, ops
+from recserve.features import spec_types as types
+from recserve.features.declared import WILDCARD, Declared, Input
+from recserve.features.lower_inputs import FeatureInputs, Operand
+from recserve.features.lower_text import lower_regex, lower_semantic, lower_tokenize
+from recserve.features.lower_values import Finisher
+from recserve.features.spec import FeatureSpec
+
+Result = tuple[int, int | None]
+Probe = tuple[int, int, int]
+"""Numbers of a map, its values and the keys to look up."""
+_Spec = TypeVar("_Spec", bound=FeatureSpec)
+
+
+def lower_raw_mode(feature: Declared, inputs: FeatureInputs, finish: Finisher) -> Result:
+    """The output of a feature from its inputs."""
+    for spec_type, lower in _LOWER.items():
+        if isinstance(feature.spec, spec_type):
+            return lower(feature, inputs, finish)
+    raise InvariantError(f"no lowering for {type(feature.spec).__name__}")
+
+
+def lower_bucketize_mode(feature: Declared, inputs: FeatureInputs, finish: Finisher) -> Result:
+    """The output of a feature from a column of its unmapped values."""
+    given, spec = feature.inputs[0], feature.spec
+    if feature.is_weighted:
+        return _weighted(given, inputs, finish)
+    if isinstance(spec, (types.TokenizeFeature, types.SidFeature)):
+        tokens = inputs.tokens(given)
+        return inputs.add(ops.FillIds(inputs.add(ops.ParseInts(tokens.values[0])), ())), tokens.steps
+    if feature.is_sparse and feature.mapping_option != "boundaries" and not isinstance(spec, types.CombineFeature):
+        tokens = inputs.tokens(given)
+        keeps = 0 if isinstance(spec, (types.LookupFeature, types.MatchFeature, types.CustomFeature)) else None
+        return finish.finish_tokens(tokens.values[0], keeps), tokens.steps
+    numbers = inputs.numbers(given)
+    keeps_all = not isinstance(spec, types.RawFeature)
+    return finish.finish_numbers(numbers.values[0], normalizes=False, keeps_all=keeps_all), numbers.steps
+
+
+# ---- ids and numbers of one input
+
+
+def _id(feature: Declared, inputs: FeatureInputs, finish: Finisher) -> Result:
+    if feature.is_weighted:
+        return _weighted(feature.inputs[0], inputs, finish)
+    tokens = inputs.tokens(feature.inputs[0])
+    return finish.finish_tokens(tokens.values[0]), tokens.steps
+
+
+def _weighted(given: Input, inputs: FeatureInputs, finish: Finisher) -> Result:
+    pairs = inputs.pairs(given, absent=1.0)
+    return finish.finish_tokens(inputs.add(ops.AttachWeights(*pairs.values))), pairs.steps
+
+
+def _raw(feature: Declared, inputs: FeatureInputs, finish: Finisher) -> Result:
+    numbers = inputs.numbers(feature.inputs[0])
+    return finish.finish_numbers(numbers.values[0]), numbers.steps
+
+
+def _combine(feature: Declared, inputs: FeatureInputs, finish: Finisher) -> Result:
+    spec = _as(types.CombineFeature, feature)
+    if spec.value_map:
+        tokens = inputs.tokens(feature.inputs[0])
+        mapped = inputs.add(ops.VocabNumbers(tokens.values[0], tuple(spec.value_map.items())))
+        numbers = Operand((mapped,), tokens.steps)
+    else:
+        numbers = inputs.numbers(feature.inputs[0])
+    combined = inputs.add(ops.CombineNumbers(numbers.values[0], _combiner(spec.combiner)))
+    return finish.finish_numbers(combined, keeps_all=True), numbers.steps
+
+
+def _combiner(name: str) -> str:
+    return "mean" if name == "avg" else name
+
+
+# ---- several inputs
+
+
+def _combo(feature: Declared, inputs: FeatureInputs, finish: Finisher) -> Result:
+    operands, steps = inputs.unify([inputs.tokens(given) for given in feature.inputs])
+    sources = tuple(values[0] for values in operands)
+    if feature.value_dim == 1:  # the first combination is that of the first tokens
+        sources = tuple(inputs.add(ops.FirstElements(source, 1)) for source in sources)
+    return finish.finish_tokens(inputs.add(ops.JoinTokens(sources))), steps
+
+
+def _bool_mask(feature: Declared, inputs: FeatureInputs, finish: Finisher) -> Result:
+    operands, steps = inputs.unify([inputs.tokens(given, keeps_empty=True) for given in feature.inputs])
+    return finish.finish_tokens(inputs.add(ops.MaskTokens(operands[0][0], operands[1][0]))), steps
+
+
+def _expr(feature: Declared, inputs: FeatureInputs, finish: Finisher) -> Result:
+    spec = _as(types.ExprFeature, feature)
+    operands, steps = inputs.unify([inputs.numbers(given) for given in feature.inputs])
+    sources = tuple(values[0] for values in operands)
+    if spec.fill_missing is not None:
+        sources = tuple(inputs.add(ops.FillNumbers(source, (spec.fill_missing,))) for source in sources)
+    names = tuple(given.name for given in feature.inputs)
+    result = inputs.add(ops.Evaluate(str(spec.expression), names, sources))
+    return finish.finish_numbers(result, keeps_all=not spec.value_dim), steps
+
+
+def _overlap(feature: Declared, inputs: FeatureInputs, finish: Finisher) -> Result:
+    spec = _as(types.OverlapFeature, feature)
+    operands, steps = inputs.unify([inputs.tokens(given) for given in feature.inputs])
+    result = inputs.add(ops.Overlap(operands[0][0], operands[1][0], str(spec.method)))
+    return finish.finish_numbers(result), steps
+
+
+def _custom(feature: Declared, inputs: FeatureInputs, finish: Finisher) -> Result:
+    spec = _as(types.CustomFeature, feature)
+    if spec.operator_name == "SeqExpr":
+        operands, steps = inputs.unify([inputs.numbers(given) for given in feature.inputs])
+        sources, names = tuple(values[0] for values in operands), tuple(given.name for given in feature.inputs)
+        return finish.finish_numbers(inputs.add(ops.Evaluate(operators.formula_of(spec), names, sources))), steps
+    operands, steps = inputs.unify([inputs.tokens(given, separators=()) for given in feature.inputs])
+    texts = [values[0] for values in operands]
+    if spec.operator_name == "EditDistance":
+        encoding = str(spec.operator_params.get("encoding", "latin"))
+        return finish.finish_numbers(inputs.add(ops.EditDistance(texts[0], texts[1], encoding))), steps
+    params = spec.operator_params
+    replaced = ops.RegexReplace(
+        texts[0],
+        operators.patterns_of(spec),
+        str(params.get("replacement", "")),
+        bool(params.get("replace_all", True)),
+        bool(params.get("icase", False)),
+    )
+    tokens = inputs.add(replaced)
+    if feature.is_sparse and feature.mapping_option != "boundaries":
+        return finish.finish_tokens(tokens, keeps=0, splits_default=False), steps
+    return finish.finish_numbers(inputs.add(ops.TokensToNumbers(tokens))), steps
+
+
+# ---- maps. Values are mapped to ids where the map is built, so that only the probe depends on both sides.
+
+
+def _hashed_map(inputs: FeatureInputs, keys: int, keeps_all: bool = False) -> int:
+    return inputs.add(ops.BuildMap(inputs.add(ops.HashIds(keys)), keeps_all))
+
+
+def _lookup(feature: Declared, inputs: FeatureInputs, finish: Finisher) -> Result:
+    spec = _as(types.LookupFeature, feature)
+    map_input, key_input = feature.inputs
+    is_number = not feature.is_sparse or feature.mapping_option == "boundaries"
+    is_vector = is_number and feature.value_dim > 1
+    absent = math.nan if is_number and not is_vector else None
+    pairs = inputs.pairs(map_input, absent=absent, separators=("\x1d",))
+    keys, values = pairs.values
+    if not is_number:
+        if spec.need_key:
+            values = inputs.add(ops.ConcatTokens((keys, values)))
+        values = finish.ids_of_tokens(values) if finish.maps_tokens else values
+    tokens = inputs.tokens(key_input)
+    wanted = Operand((inputs.add(ops.HashIds(tokens.values[0])),), tokens.steps)
+    (found, wanted_keys), steps = inputs.unify([Operand((_hashed_map(inputs, keys), values), pairs.steps), wanted])
+    probe = (found[0], found[1], wanted_keys[0])
+    if is_vector:
+        return _lookup_vector(inputs, finish, probe, spec), steps
+    if is_number:
+        return finish.finish_numbers(_lookup_number(inputs, probe, spec.combiner), keeps_all=True), steps
+    op = ops.LookupIds(*probe) if finish.maps_tokens else ops.LookupTokens(*probe)
+    return finish.fill(inputs.add(op), splits_default=False), steps
+
+
+def _lookup_number(inputs: FeatureInputs, probe: Probe, combiner: str) -> int:
+    name = _combiner(combiner)
+    if name.startswith("gap_"):
+        return inputs.add(ops.CombineNumbers(inputs.add(ops.LookupNumbers(*probe, combiner="")), name))
+    return inputs.add(ops.LookupNumbers(*probe, combiner=name))
+
+
+def _lookup_vector(inputs: FeatureInputs, finish: Finisher, probe: Probe, spec: types.LookupFeature) -> int:
+    """The first hit, split into numbers."""
+    text = inputs.add(ops.FirstElements(inputs.add(ops.LookupTokens(*probe)), 1))
+    parts = inputs.add(ops.SplitTokens(text, (spec.value_separator,)))
+    return finish.finish_numbers(inputs.add(ops.TokensToNumbers(parts)))
+
+
+def _match(feature: Declared, inputs: FeatureInputs, finish: Finisher) -> Result:
+    spec = _as(types.MatchFeature, feature)
+    nested = inputs.nested_pairs(feature.inputs[0])
+    outer, inner, values = nested.values
+    shown = [outer] * (spec.pkey != WILDCARD) + [inner] * (spec.skey != WILDCARD)
+    is_number = not feature.is_sparse or feature.mapping_option == "boundaries"
+    values = inputs.add(ops.TokensToNumbers(values)) if is_number else _match_ids(finish, spec, nested.values)
+    if not shown:
+        (found,), steps = inputs.unify([Operand((values,), nested.steps)])
+        return _finish_match(feature, finish, found[0]), steps
+    keys = shown[0] if len(shown) == 1 else inputs.add(ops.ConcatTokens(tuple(shown), "^"))
+    built = Operand((_hashed_map(inputs, keys, WILDCARD in (spec.pkey, spec.skey)), values), nested.steps)
+    (wanted,), wanted_steps = _match_keys(feature, inputs)
+    hashed = Operand((inputs.add(ops.HashIds(wanted)),), wanted_steps)
+    (found, wanted_keys), steps = inputs.unify([built, hashed])
+    probe = (found[0], found[1], wanted_keys[0])
+    if is_number:
+        return _finish_match(feature, finish, inputs.add(ops.LookupNumbers(*probe, combiner=""))), steps
+    op = ops.LookupIds(*probe) if finish.maps_tokens else ops.LookupTokens(*probe)
+    return _finish_match(feature, finish, inputs.add(op)), steps
+
+
+def _match_keys(feature: Declared, inputs: FeatureInputs) -> tuple[tuple[int], int | None]:
+    """The keys to look up: every primary key with every secondary key."""
+    operands = [inputs.tokens(given) for given in feature.inputs[1:]]
+    if len(operands) == 1:
+        return (operands[0].values[0],), operands[0].steps
+    if all(operand.steps is None for operand in operands):
+        return (inputs.add(ops.JoinTokens(tuple(o.values[0] for o in operands), "^")),), None
+    parts, steps = inputs.unify(operands)
+    return (inputs.add(ops.JoinTokens(tuple(part[0] for part in parts), "^")),), steps
+
+
+def _match_ids(finish: Finisher, spec: types.MatchFeature, nested: tuple[int, ...]) -> int:
+    """Ids (or tokens) of the values of the map. Hashed tokens have the feature's name in front."""
+    outer, inner, values = nested
+    parts = (outer,) * spec.show_pkey + (inner,) * spec.show_skey + (values,)
+    tokens = values if len(parts) == 1 else finish.add(ops.ConcatTokens(parts))
+    if finish.hash_buckets is not None:
+        tokens = finish.add(ops.PrefixTokens(tokens, f"{spec.feature_name}_"))
+    return finish.ids_of_tokens(tokens) if finish.maps_tokens else tokens
+
+
+def _finish_match(feature: Declared, finish: Finisher, value: int) -> int:
+    if not feature.is_sparse or feature.mapping_option == "boundaries":
+        return finish.finish_numbers(value, keeps_all=True)
+    return finish.fill(value, splits_default=False)
+
+
+def _kv_dot(feature: Declared, inputs: FeatureInputs, finish: Finisher) -> Result:
+    spec = _as(types.KvDotProduct, feature)
+    query, document = (inputs.pairs(given, spec.kv_delimiter, absent=1.0) for given in feature.inputs)
+    built = Operand((_hashed_map(inputs, query.values[0]), query.values[1]), query.steps)
+    wanted = Operand((inputs.add(ops.HashIds(document.values[0])), document.values[1]), document.steps)
+    (left, right), steps = inputs.unify([built, wanted])
+    return finish.finish_numbers(inputs.add(ops.DotProduct(*left, *right))), steps
+
+
+def _as(kind: type[_Spec], feature: Declared) -> _Spec:
+    if not isinstance(feature.spec, kind):
+        raise InvariantError(f"{type(feature.spec).__name__} is no {kind.__name__}")
+    return feature.spec
+
+
+_LOWER: Final[dict[type[FeatureSpec], Callable[[Declared, FeatureInputs, Finisher], Result]]] = {
+    types.IdFeature: _id,
+    types.RawFeature: _raw,
+    types.CombineFeature: _combine,
+    types.ComboFeature: _combo,
+    types.BoolMaskFeature: _bool_mask,
+    types.ExprFeature: _expr,
+    types.OverlapFeature: _overlap,
+    types.CustomFeature: _custom,
+    types.LookupFeature: _lookup,
+    types.MatchFeature: _match,
+    types.KvDotProduct: _kv_dot,
+    types.RegexReplaceFeature: lower_regex,
+    types.TokenizeFeature: lower_tokenize,
+    types.SidFeature: lower_semantic,
+}
