@@ -59,7 +59,7 @@ def test_candidates_are_ranked_by_name_and_by_version(server: Any, ranker: Any) 
 def test_stage_times_include_the_servers_own(server: Any) -> None:
     with server.client() as client:
         times = client.post(RANK, json={"candidates": ["a"], "timings": True}).json()["timings_us"]
-    assert set(times) == {"queue", "decode", "features", "rank"}
+    assert set(times) == {"queue", "parse", "features", "rank"}
     assert all(time >= 0 for time in times.values())
 
 

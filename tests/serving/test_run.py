@@ -29,6 +29,14 @@ def test_a_server_stops_when_told_and_closes_its_rankers_and_records(
         server.connect()
 
 
+def test_an_idle_connection_does_not_hold_the_end_up(serve: Any, make_ranker: Any) -> None:
+    with serve({"a": make_ranker()}) as server, server.client() as client, server.connect() as half_open:
+        half_open.sendall(b"POST /v1/models/rank:rank HTTP/1.1\r\nHo")
+        assert client.get("/healthz").status_code == 200
+        server.stop()
+    assert server.failure == []
+
+
 def test_a_running_request_is_answered_before_the_end(serve: Any, make_ranker: Any) -> None:
     ranker = make_ranker()
     answers: list[httpx.Response] = []

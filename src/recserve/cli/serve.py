@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from recserve.serving.contract import RankerLike, RecordSink
 
 
 def serve(
@@ -42,7 +46,6 @@ def serve(
       curl localhost:8501/v1/models/rank:rank -d '{"user": {}, "candidates": ["i1", "i2"]}'
     """  # noqa: D301 - \b keeps the lines of the example
     from recserve.cli.bundles import match_items, resolve_bundle
-    from recserve.serving.contract import RankerLike
     from recserve.serving.messages import Limits
     from recserve.serving.run import ServeOptions, ServerProcess
 
@@ -61,12 +64,16 @@ def serve(
     def open_ranker(bundle: str) -> RankerLike:
         from recserve.ranker import Ranker
 
-        return Ranker.open(bundle, items=sources[Path(bundle)], threads=threads)
+        say = partial(typer.echo, err=True)
+        return Ranker.open(bundle, items=sources[Path(bundle)], threads=threads, progress=say)
 
-    records = None
-    if log_records is not None:
-        from recserve.cli.record_log import RecordLog
-        from recserve.samples.writer import RecordWriter
-
-        records = RecordLog(RecordWriter(log_records), user_id_column)
+    records = None if log_records is None else open_records(log_records, user_id_column)
     ServerProcess(options, open_ranker, records=records, on_ready=lambda url: typer.echo(f"Serving on {url}")).run()
+
+
+def open_records(folder: Path, user_id_column: str) -> RecordSink:
+    """A sink that appends served records to files in a folder."""
+    from recserve.cli.record_log import RecordLog
+    from recserve.samples.writer import RecordWriter
+
+    return RecordLog(RecordWriter(folder), user_id_column)

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from recserve.features import FeatureSet
     from recserve.samples.sampleset import Samples
+    from recserve.training.export import Exported
 
 
 def train(
@@ -64,23 +66,27 @@ def train(
     exported = trained.export(out)
     save_tables(exported.tables, out / "tables")
     if bundle is not None:
-        from recserve.bundle import Bundle
-
-        Bundle.build(
-            features=feature_set,
-            tables=exported.tables,
-            network=exported.network_path,
-            out=bundle,
-            score=score,
-            samples=later.columns.slice(0, 1000),
-        )
-    metrics = trained.metrics
+        build_bundle(exported, feature_set, bundle, score, later)
     if as_json:
         document = {"out": str(out), "bundle": bundle and str(bundle), "best_epoch": trained.best_epoch}
-        print_json({**document, "rows": len(earlier), "valid_rows": len(later), "metrics": metrics})
+        print_json({**document, "rows": len(earlier), "valid_rows": len(later), "metrics": trained.metrics})
     else:
-        rows = [(goal, *values.values()) for goal, values in metrics.items()]
-        print_table(f"{model} on {len(later)} later samples", ["goal", *next(iter(metrics.values()))], rows)
+        rows = [(goal, *values.values()) for goal, values in trained.metrics.items()]
+        print_table(f"{model} on {len(later)} later samples", ["goal", *next(iter(trained.metrics.values()))], rows)
+
+
+def build_bundle(exported: Exported, features: FeatureSet, out: Path, score: str | None, later: Samples) -> None:
+    """Build a bundle whose proof also draws from the later samples."""
+    from recserve.bundle import Bundle
+
+    Bundle.build(
+        features=features,
+        tables=exported.tables,
+        network=exported.network_path,
+        out=out,
+        score=score,
+        samples=later.columns.slice(0, 1000),
+    )
 
 
 def load_samples(path: Path, goals: Sequence[str] | None = None) -> Samples:

@@ -106,6 +106,6 @@ class HttpApp:
         decoded_s = perf_counter()
         answer = self._service.rank(target.model, target.version, call)
         if call.has_timings:
-            waited = {"queue": (begin_s - arrived_s) * 1e6, "decode": (decoded_s - begin_s) * 1e6}
+            waited = {"queue": (begin_s - arrived_s) * 1e6, "parse": (decoded_s - begin_s) * 1e6}
             answer = RankAnswer(answer.request_id, answer.result, {**waited, **answer.timings_us})
         return encode_rank(answer, call)

@@ -27,6 +27,9 @@ from recserve.serving.rank_threads import RankThreads
 from recserve.serving.registry import Registry
 from recserve.serving.service import RankService
 
+BACKLOG: Final = 2048
+"""Connections that the system keeps until the event loop accepts them."""
+
 _log: Final = logging.getLogger("recserve.serving")
 
 
@@ -173,8 +176,11 @@ class _Server(uvicorn.Server):
             log_config=None,
             log_level="error",
             access_log=False,
+            backlog=BACKLOG,
             server_header=False,
             proxy_headers=False,
+            # Longer than the idle time of common client pools, so that the client closes first and loses no request.
+            timeout_keep_alive=75,
             timeout_graceful_shutdown=max(1, round(drain_s)),
         )
         super().__init__(config)
@@ -199,7 +205,7 @@ class _Server(uvicorn.Server):
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket bound to the address, not yet listening.
+    """A socket that listens on the address.
 
     Raises:
         ConfigError: the host is unknown, or the port taken, forbidden or out of range.
@@ -215,6 +221,8 @@ def bind(host: str, port: int) -> socket.socket:
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
+            # At once, so that a client that sees "ready" before the event loop runs waits and is not refused.
+            listener.listen(BACKLOG)
         except OSError:
             listener.close()
             raise
