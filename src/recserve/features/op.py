@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field, fields
+from functools import cache, cached_property
 from typing import Any, ClassVar, Final
 
 from recserve.rates import Rate
@@ -37,15 +38,20 @@ class Op:
 
     kind: ClassVar[Kind]
 
-    @property
+    @cached_property
     def inputs(self) -> tuple[int, ...]:
         """Numbers of the values that this op reads, the steps it works over among them."""
         found: list[int] = []
-        for part in fields(self):
-            if part.metadata.get("value"):
-                value = getattr(self, part.name)
-                found += value if isinstance(value, tuple) else () if value is None else (value,)
+        for name in value_names(type(self)):
+            value = getattr(self, name)
+            found += value if isinstance(value, tuple) else () if value is None else (value,)
         return tuple(found)
+
+
+@cache
+def value_names(op: Any) -> tuple[str, ...]:
+    """The fields of a class of ops that name values."""
+    return tuple(part.name for part in fields(op) if part.metadata.get("value"))
 
 
 @dataclass(frozen=True)

@@ -11,21 +11,22 @@ from typing import Any, Final
 
 from recserve.features import ops
 from recserve.features.graph import GraphOutput, PlanGraph
-from recserve.features.ops import Op, Value
+from recserve.features.op import Op, Value, value_names
 from recserve.features.verify import verify
 
 
 def renumber(op: Op, numbers: Mapping[int, int]) -> Op:
     """The op with every value number replaced."""
     changes: dict[str, Any] = {}
-    for part in dataclasses.fields(op):
-        if part.metadata.get("value"):
-            old = getattr(op, part.name)
-            if isinstance(old, tuple):
-                changes[part.name] = tuple(numbers[i] for i in old)
-            elif old is not None:
-                changes[part.name] = numbers[old]
-    return dataclasses.replace(op, **changes) if changes else op
+    for name in value_names(type(op)):
+        old = getattr(op, name)
+        if isinstance(old, tuple):
+            changes[name] = tuple(numbers[i] for i in old)
+        elif old is not None:
+            changes[name] = numbers[old]
+    if all(getattr(op, name) == new for name, new in changes.items()):
+        return op
+    return dataclasses.replace(op, **changes)
 
 
 def _rebuild(graph: PlanGraph, kept_ops: list[Op], kept_values: list[Value], numbers: Mapping[int, int]) -> PlanGraph:
@@ -100,7 +101,7 @@ def drop_unused(graph: PlanGraph) -> PlanGraph:
     return _rebuild(graph, kept_ops, [graph.values[i] for i in order], numbers)
 
 
-PASSES: Final[tuple[Callable[[PlanGraph], PlanGraph], ...]] = (forward_copies, share, drop_unused)
+PASSES: Final[tuple[Callable[[PlanGraph], PlanGraph], ...]] = (share, forward_copies, share, drop_unused)
 
 
 def optimize(graph: PlanGraph) -> PlanGraph:

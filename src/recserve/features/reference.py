@@ -22,7 +22,7 @@ from recserve.features import reference_cells as cells
 from recserve.features.graph import GraphOutput, PlanGraph
 from recserve.features.ops import Kind, Op
 from recserve.features.outputs import OutputKind
-from recserve.features.reference_ops import ELEMENTWISE, ROWWISE
+from recserve.features.reference_ops import prepared, works_by_element
 
 
 @dataclass
@@ -57,16 +57,13 @@ class Interpreter:
         for kinds, run in _SPECIAL.items():
             if isinstance(op, kinds):
                 return run(self, op, number)
-        inputs = [self.values[i] for i in op.inputs]
-        if (element := ELEMENTWISE.get(type(op))) is not None:
-            source = inputs[0]
-            found = self._each_row(number, lambda n: [element(op, x) for x in source.elements[n]], len(source.elements))
-            return Rows(found, source.weights)
-        row = ROWWISE[type(op)]
-        found = self._each_row(
-            number, lambda n: row(op, *(value.elements[n] for value in inputs)), len(inputs[0].elements)
-        )
-        return Rows(found)
+        inputs, run_row = [self.values[i] for i in op.inputs], prepared(op)
+        source, rows = inputs[0], len(inputs[0].elements)
+        if works_by_element(op):
+            return Rows(
+                self._each_row(number, lambda n: [run_row(x) for x in source.elements[n]], rows), source.weights
+            )
+        return Rows(self._each_row(number, lambda n: run_row(*(value.elements[n] for value in inputs)), rows))
 
     def _each_row(self, number: int, run: Callable[[int], Any], count: int) -> list[Any]:
         """`run` of each row; errors in data are told with the feature, the column and the row."""

@@ -1,11 +1,12 @@
 """Ops of the reference interpreter that work on one element or one row at a time, as plain functions.
 
 ELEMENTWISE functions take the op and one element. ROWWISE functions take the op and the elements of one row of each
-value that the op reads, and return the elements of the result.
+value that the op reads, and return the elements of the result. `prepared` makes one of them ready for many rows.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -59,12 +60,14 @@ def _token_number(_op: ops.TokensToNumbers, token: bytes) -> float:
     return cells.number_of(token) if token else math.nan
 
 
-def _vocab_id(op: ops.VocabIds, token: bytes) -> int:
-    return dict(op.vocabulary).get(cells.as_text(token), op.unknown)
+def _vocab_id(op: ops.VocabIds) -> Callable[[bytes], int]:
+    ids = dict(op.vocabulary)
+    return lambda token: ids.get(cells.as_text(token), op.unknown)
 
 
-def _vocab_number(op: ops.VocabNumbers, token: bytes) -> float:
-    return dict(op.vocabulary).get(cells.as_text(token), math.nan)
+def _vocab_number(op: ops.VocabNumbers) -> Callable[[bytes], float]:
+    numbers = dict(op.vocabulary)
+    return lambda token: numbers.get(cells.as_text(token), math.nan)
 
 
 def _hash(op: ops.HashIds, token: bytes) -> int:
@@ -83,7 +86,6 @@ ELEMENTWISE: Final[dict[type[Op], Callable[[Any, Any], Any]]] = {
     ),
     ops.NormalizeText: _normalize_text,
     ops.HashIds: _hash,
-    ops.VocabIds: _vocab_id,
     ops.ParseInts: _parse_int,
     ops.TruncateToIds: _truncate,
     ops.Bucketize: lambda op, x: bucket_of(x, op.boundaries),
@@ -93,7 +95,6 @@ ELEMENTWISE: Final[dict[type[Op], Callable[[Any, Any], Any]]] = {
     ops.DenseToNumbers: lambda _op, x: float(x),
     ops.NumbersToTokens: lambda _op, x: cells.write_number(x),
     ops.Normalize: _normalize,
-    ops.VocabNumbers: _vocab_number,
 }
 
 # ---- row by row
@@ -170,12 +171,16 @@ def combine(numbers: Sequence[float], combiner: str) -> list[float]:
         return [float(results[combiner]())]
 
 
-def _evaluate(op: ops.Evaluate, *sources: list[float]) -> list[float]:
-    if not all(sources):
-        return []
+def _evaluate(op: ops.Evaluate) -> Callable[..., list[float]]:
     tree = expressions.parse(op.expression, op.names)
-    values = {name: np.array(source, np.float64) for name, source in zip(op.names, sources, strict=True)}
-    return [float(x) for x in expressions.evaluate(tree, values)]
+
+    def evaluate(*sources: list[float]) -> list[float]:
+        if not all(sources):
+            return []
+        values = {name: np.array(source, np.float64) for name, source in zip(op.names, sources, strict=True)}
+        return [float(x) for x in expressions.evaluate(tree, values)]
+
+    return evaluate
 
 
 def _to_dense(op: ops.ToDense, numbers: list[float]) -> list[float]:
@@ -230,7 +235,6 @@ ROWWISE: Final[dict[type[Op], Callable[..., Any]]] = {
     ops.Overlap: lambda op, query, title: overlap(query, title, op.method),
     ops.SemanticIds: _semantic,
     ops.CombineNumbers: _combine,
-    ops.Evaluate: _evaluate,
     ops.ToDense: _to_dense,
     ops.BuildMap: _build_map,
     ops.LookupNumbers: _lookup_numbers,
@@ -238,3 +242,21 @@ ROWWISE: Final[dict[type[Op], Callable[..., Any]]] = {
     ops.LookupTokens: _lookup_tokens,
     ops.DotProduct: _dot,
 }
+
+_PREPARED: Final[dict[type[Op], Callable[[Any], Callable[..., Any]]]] = {
+    ops.VocabIds: _vocab_id,
+    ops.VocabNumbers: _vocab_number,
+    ops.Evaluate: _evaluate,
+}
+
+
+def works_by_element(op: Op) -> bool:
+    """The op maps element to element."""
+    return type(op) in ELEMENTWISE or isinstance(op, (ops.VocabIds, ops.VocabNumbers))
+
+
+def prepared(op: Op) -> Callable[..., Any]:
+    """The function of one element, or of one row of each value that the op reads."""
+    if (prepare := _PREPARED.get(type(op))) is not None:
+        return prepare(op)
+    return functools.partial(ELEMENTWISE.get(type(op)) or ROWWISE[type(op)], op)
