@@ -116,3 +116,8 @@ def prove_fixture() -> Callable[..., SplitNetwork]:
 @pytest.fixture(scope="session", name="ops_of")
 def ops_fixture() -> Callable[[bytes], list[str]]:
     return ops_of
+
+
+@pytest.fixture(scope="session", name="draw_feeds")
+def feeds_fixture() -> Callable[..., Any]:
+    return draw_feeds

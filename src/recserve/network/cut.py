@@ -22,6 +22,7 @@ ASSUMED_SIZE: Final = 50
 """Stands for a size that is known at run time only, in estimates."""
 
 _SHAPE_SLOT: Final[dict[str, int]] = {"Reshape": 1, "Expand": 1, "ConstantOfShape": 0, "Tile": 1}
+_VIEWS: Final = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze"})
 _SPREADING: Final = frozenset({"Expand", "Tile"})
 
 
@@ -110,7 +111,20 @@ class _Search:
             self._take(producer)
         if not any(rate is not Rate.REQUEST for _, rate in self.cut.crossings.values()):
             self._add_counter()
+        self._merge_views()
         return self.cut
+
+    def _merge_views(self) -> None:
+        """Hand over one of an item value and its reshaped copy, not both."""
+        crossings = self.cut.crossings
+        for name, (value, rate) in list(crossings.items()):
+            node = value.producer()
+            base = None if node is None else node.inputs[0]
+            if node is None or rate is not Rate.ITEM or node.op_type not in _VIEWS or size_names(node, self.facts):
+                continue
+            if base is not None and str(base.name) in crossings:
+                del crossings[name]
+                self.cut.nodes.add(str(node.outputs[0].name))
 
     def _visit(self, start: ir.Value) -> None:
         pending = [start]

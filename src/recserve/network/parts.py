@@ -128,6 +128,8 @@ class PartBuilder:
             self.single |= {str(v.name) for v in node.outputs}
         elif not self._broadcasts(node):
             self._repeat_inputs(node)
+        elif node.op_type == "MatMul":
+            self._unstack_right(node)
 
     def _runs_once(self, node: ir.Node) -> bool:
         """A node of the candidate part that works on request values alone: one row does."""
@@ -158,6 +160,15 @@ class PartBuilder:
         return all(
             f is not None and f.dims is not None and f.row is not None and f.row < len(f.dims) - 2 for f in facts
         )
+
+    def _unstack_right(self, node: ir.Node) -> None:
+        """`x [N, M, d] @ r [1, d, h] = x @ r[0]`: one product of matrices for all rows, instead of N."""
+        left, right = node.inputs
+        if left is None or right is None or str(right.name) not in self.single or str(left.name) in self.single:
+            return
+        facts = [self._fact(str(v.name)) for v in (left, right)]
+        if all(f is not None and f.dims is not None and len(f.dims) == 3 for f in facts):
+            node.replace_input_with(1, self._emit("Squeeze", [right, self._ints([0])]))
 
     def _repeat_inputs(self, node: ir.Node) -> None:
         for index, value in enumerate(node.inputs):

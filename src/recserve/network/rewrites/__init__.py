@@ -32,6 +32,12 @@ from recserve.network.rewrites.plain import (
     spell_out_tile,
     write_known_sizes,
 )
+from recserve.network.rewrites.products import (
+    join_reshapes,
+    lift_merging_reshapes,
+    request_on_the_right,
+    sums_of_products,
+)
 from recserve.network.rewrites.sums import regroup_products, regroup_sums
 
 Rewrite = Callable[[Draft], None]
@@ -46,6 +52,8 @@ PASSES: Final[tuple[Rewrite, ...]] = (
     spell_out_flatten,
     spell_out_squeeze,
     fold_scale,
+    lift_merging_reshapes,
+    join_reshapes,
     flatten_concats,
     split_to_slices,
     gather_to_slice,
@@ -54,6 +62,8 @@ PASSES: Final[tuple[Rewrite, ...]] = (
     split_affine,
     push_through_expands,
     drop_expands,
+    sums_of_products,
+    request_on_the_right,
     group_pieces,
     regroup_sums,
     regroup_products,

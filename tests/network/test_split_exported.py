@@ -1,0 +1,158 @@
+"""Graphs as torch.onnx.export writes them, with both of its exporters, split like hand-made ones."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+
+from recserve.network.model import Network
+from recserve.network.split import SplitNetwork
+from recserve.rates import Rate
+
+torch = pytest.importorskip("torch")
+nn = torch.nn
+
+USER, ITEM = Rate.REQUEST, Rate.ITEM
+
+
+def mlp(*widths: int, norm: bool = False) -> Any:
+    layers: list[Any] = []
+    for before, after in zip(widths, widths[1:], strict=False):
+        layers += [nn.Linear(before, after), *([nn.BatchNorm1d(after)] if norm else []), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+class WideAndDeep(nn.Module):  # type: ignore[misc]
+    rates = {"user": USER, "item": ITEM, "price": ITEM}
+    shapes = {"user": (8,), "item": (8,), "price": (1,)}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deep, self.wide = mlp(17, 16, 8, 1, norm=True), nn.Linear(9, 1)
+
+    def forward(self, user: Any, item: Any, price: Any) -> Any:
+        deep = self.deep(torch.cat([user, item, price], dim=1))
+        return torch.sigmoid(deep + self.wide(torch.cat([user, price], dim=1))).squeeze(1)
+
+
+class TwoTower(nn.Module):  # type: ignore[misc]
+    rates = {"user": USER, "item": ITEM}
+    shapes = {"user": (8,), "item": (6,)}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.user, self.item = mlp(8, 16, 4), mlp(6, 16, 4)
+
+    def forward(self, user: Any, item: Any) -> Any:
+        u, i = nn.functional.normalize(self.user(user)), nn.functional.normalize(self.item(item))
+        return (u * i).sum(dim=-1)
+
+
+class DeepFM(nn.Module):  # type: ignore[misc]
+    rates = {"u0": USER, "i0": ITEM, "u1": USER, "i1": ITEM}
+    shapes = dict.fromkeys(rates, (4,))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deep = mlp(16, 16, 1)
+
+    def forward(self, *fields: Any) -> Any:
+        stack = torch.stack(fields, dim=1)
+        pairs = 0.5 * (stack.sum(1) ** 2 - (stack**2).sum(1)).sum(1, keepdim=True)
+        return torch.sigmoid(pairs + self.deep(stack.flatten(1)))
+
+
+class Din(nn.Module):  # type: ignore[misc]
+    rates = {"user": USER, "item": ITEM, "hist": USER, "hist.lengths": USER}
+    shapes = {"user": (4,), "item": (8,), "hist": (5, 8), "hist.lengths": ()}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.Sequential(nn.Linear(32, 16), nn.PReLU(), nn.Linear(16, 1))
+        self.top = mlp(20, 16, 1, norm=True)
+
+    def forward(self, user: Any, item: Any, hist: Any, lengths: Any) -> Any:
+        q = item.unsqueeze(1).expand(-1, hist.shape[1], -1)
+        scores = self.attention(torch.cat([q, hist, q - hist, q * hist], dim=-1)).squeeze(-1)
+        mask = torch.arange(hist.shape[1], device=hist.device)[None, :] < lengths[:, None]
+        weights = torch.softmax(scores.masked_fill(~mask, -1e9), dim=1)
+        interest = (weights.unsqueeze(-1) * hist).sum(1)
+        return torch.sigmoid(self.top(torch.cat([user, item, interest], dim=-1)))[:, 0]
+
+
+class Mmoe(nn.Module):  # type: ignore[misc]
+    rates = {"user": USER, "item": ITEM}
+    shapes = {"user": (8,), "item": (8,)}
+    goals = ("ctr", "cvr")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.experts = nn.ModuleList([nn.Linear(16, 6) for _ in range(3)])
+        self.gates = nn.ModuleList([nn.Linear(16, 3) for _ in range(2)])
+        self.towers = nn.ModuleList([nn.Linear(6, 1) for _ in range(2)])
+
+    def forward(self, user: Any, item: Any) -> Any:
+        both = torch.cat([user, item], dim=1)
+        experts = torch.stack([torch.relu(e(both)) for e in self.experts], dim=1)
+        outputs = []
+        for gate, tower in zip(self.gates, self.towers, strict=True):
+            weights = torch.softmax(gate(both), dim=-1).unsqueeze(1)
+            outputs.append(torch.sigmoid(tower(torch.bmm(weights, experts).squeeze(1))))
+        return tuple(outputs)
+
+
+FLAT_SHARE = {WideAndDeep: 0.5, TwoTower: 0.05, DeepFM: 0.2, Din: 0.6, Mmoe: 0.5}
+"""How much of the flat graph's operations the candidate part may have."""
+
+
+def export(module: Any, path: Path, is_dynamo: bool) -> Network:
+    torch.manual_seed(0)
+    model = module().eval()
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm1d):
+            layer.running_mean.normal_()
+            layer.running_var.uniform_(0.5, 2)
+    names = list(module.rates)
+    args = tuple(
+        torch.tensor([1, 5, 3]) if name.endswith("lengths") else torch.randn(3, *shape)
+        for name, shape in module.shapes.items()
+    )
+    goals = list(getattr(module, "goals", ("ctr",)))
+    shared: dict[str, Any] = {"input_names": names, "output_names": goals, "dynamo": is_dynamo}
+    axes: Sequence[dict[int, str]] = [{0: "N", 1: "L"} if name == "hist" else {0: "N"} for name in names]
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if is_dynamo:
+                dims = [{k: torch.export.Dim(v) for k, v in a.items()} for a in axes]
+                spec = (tuple(dims),) if module is DeepFM else tuple(dims)
+                torch.onnx.export(model, args, str(path), dynamic_shapes=spec, verbose=False, **shared)
+            else:
+                named = dict(zip(names, axes, strict=True)) | {goal: {0: "N"} for goal in goals}
+                torch.onnx.export(model, args, str(path), dynamic_axes=named, **shared)
+    finally:
+        logging.disable(logging.NOTSET)
+    return Network.load(path)
+
+
+@pytest.mark.parametrize("is_dynamo", [True, False], ids=["dynamo", "legacy"])
+@pytest.mark.parametrize("module", FLAT_SHARE, ids=lambda m: m.__name__)
+def test_an_exported_model_splits_and_scores_like_the_flat_one(
+    module: Any, is_dynamo: bool, tmp_path: Path, prove: Any
+) -> None:
+    network = export(module, tmp_path / "model.onnx", is_dynamo)
+    done: SplitNetwork = prove(network, module.rates, rows=20, items=11)
+    report = done.report
+    assert report.flops[Rate.CANDIDATE] <= FLAT_SHARE[module] * report.flat_flops
+    if module is Din:
+        graph = onnx.load_model_from_string(done.candidate.model).graph
+        shapes = {w.name: tuple(w.dims) for w in graph.initializer}
+        wide = [shapes[n.input[1]] for n in graph.node if n.op_type in ("MatMul", "Gemm") and n.input[1] in shapes]
+        assert sorted(wide) == [(8, 16), (8, 16), (16, 1), (16, 1)]
