@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from recserve.features import FeatureSet
+    from recserve.features.feature_set import FeatureSet
     from recserve.samples.sampleset import Samples
     from recserve.training.export import Exported
 
@@ -44,7 +44,7 @@ def train(
     from recserve import training
     from recserve.cli.build import save_tables
     from recserve.cli.output import print_json, print_table
-    from recserve.features import FeatureSet
+    from recserve.features.feature_set import FeatureSet
 
     feature_set = FeatureSet.load(features)
     loaded = load_samples(samples, goal)

@@ -1,0 +1,183 @@
+"""`recserve explain`."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from recserve.features.graph import PlanGraph
+    from recserve.network.split import SplitNetwork
+
+Document = dict[str, Any]
+
+
+def explain(
+    *,
+    path: Annotated[Path, typer.Argument(help="A bundle, an fg.json, or an ONNX network.", show_default=False)],
+    features: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The fg.json of a network: how it is split by rate.")
+    ] = None,
+    ops: Annotated[bool, typer.Option("--ops", help="List every op of the feature plan.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Show what runs at which rate: features, plan, and parts of the network.
+
+    \b
+    Example:
+      recserve explain models/rank/7
+      recserve explain fg.json --ops
+      recserve explain network.onnx --features fg.json
+    """  # noqa: D301 - \b keeps the lines of the example
+    from recserve.cli.output import print_json
+
+    document = describe(path, features)
+    if as_json:
+        print_json(document)
+    else:
+        print_document(document, has_ops=ops)
+
+
+def describe(path: Path, features: Path | None) -> Document:
+    """What is known of a bundle, a feature config or a network, as plain JSON.
+
+    Raises:
+        ConfigError: it is none of these, or is wrong.
+    """
+    from recserve.errors import ConfigError
+
+    if path.is_dir():
+        return _describe_bundle(path)
+    if path.suffix == ".json":
+        from recserve.features.feature_set import FeatureSet
+
+        feature_set = FeatureSet.load(path)
+        return {"features": feature_set.describe(), "plan": describe_plan(feature_set.graph)}
+    if path.suffix == ".onnx":
+        return _describe_network(path, features)
+    raise ConfigError("is neither a bundle, nor .json, nor .onnx", where=str(path), hint="Give one of these.")
+
+
+def _describe_bundle(path: Path) -> Document:
+    from recserve.bundle import Bundle
+    from recserve.cli.bundles import resolve_bundle
+
+    bundle = Bundle.open(resolve_bundle(str(path)))
+    return {
+        "bundle": bundle.manifest.model_dump(exclude={"files"}),
+        "features": bundle.features.describe(),
+        "plan": describe_plan(bundle.features.graph),
+        "network": describe_split(bundle.split),
+    }
+
+
+def _describe_network(path: Path, features: Path | None) -> Document:
+    from recserve.features.feature_set import FeatureSet
+    from recserve.network.model import Network
+
+    network = Network.load(path)
+    document: Document = {"inputs": _specs(network.inputs), "outputs": _specs(network.outputs)}
+    if features is not None:
+        from recserve.network.split import split_network
+        from recserve.staging.cuts import input_rates, match_inputs
+
+        graph = FeatureSet.load(features).graph
+        split = split_network(network, input_rates(match_inputs(graph, network)))
+        document |= {"plan": describe_plan(graph), "network": describe_split(split)}
+    return document
+
+
+def describe_plan(graph: PlanGraph) -> dict[str, list[str]]:
+    """{rate: its ops as text, in order}."""
+    from recserve.rates import Rate
+
+    return {
+        rate.value: [
+            f"%{number} = {op_text(graph.ops[number])}  # {graph.values[number].feature}" for number in numbers
+        ]
+        for rate in Rate
+        if (numbers := graph.of_rate(rate))
+    }
+
+
+def op_text(op: Any) -> str:
+    """An op as `Name(%3, option=value)`; long options are cut."""
+    parts = []
+    for part in fields(op):
+        value = getattr(op, part.name)
+        if part.metadata.get("value"):
+            values = value if isinstance(value, tuple) else () if value is None else (value,)
+            parts.append(f"{part.name}={', '.join(f'%{number}' for number in values) or None}")
+        else:
+            text = repr(value)
+            parts.append(f"{part.name}={text if len(text) <= 60 else text[:57] + '...'}")
+    return f"{type(op).__name__}({', '.join(parts)})"
+
+
+def describe_split(split: SplitNetwork) -> Document:
+    """Parts, crossings and costs of a split network."""
+    report = split.report
+    parts = {"item": split.item, "request": split.request, "candidate": split.candidate}
+    return {
+        "parts": {
+            name: {"inputs": _specs(part.inputs), "outputs": _specs(part.outputs)}
+            for name, part in parts.items()
+            if part is not None
+        },
+        "crossings": {name: rate.value for name, rate in split.crossings.items()},
+        "nodes": {rate.value: count for rate, count in report.nodes.items()},
+        "flops": {rate.value: count for rate, count in report.flops.items()},
+        "flat_flops": report.flat_flops,
+        "item_bytes": report.item_bytes,
+        "changes": [f"{change.rewrite} at {change.at}: {change.what}" for change in report.changes],
+    }
+
+
+def print_document(document: Document, *, has_ops: bool) -> None:
+    """Print what `describe` gave as tables; ops only if asked for."""
+    from recserve.cli.output import print_table
+
+    if bundle := document.get("bundle"):
+        print_table("Bundle", ["what", "value"], [(k, _short(v)) for k, v in bundle.items()])
+    for side in ("inputs", "outputs"):
+        if side in document:
+            print_table(f"Network {side}", ["name", "type"], document[side].items())
+    if features := document.get("features"):
+        rows = [
+            (name, f["rate"], ", ".join(f["inputs"]), f["output_dim"], f["num_embeddings"] or "")
+            for name, f in features.items()
+        ]
+        print_table("Features", ["feature", "rate", "columns", "dim", "table rows"], rows)
+    if plan := document.get("plan"):
+        print_table("Feature plan", ["rate", "ops"], [(rate, len(ops)) for rate, ops in plan.items()])
+        for rate, ops in plan.items() if has_ops else ():
+            typer.echo(f"\n{rate} rate:\n" + "\n".join(f"  {op}" for op in ops))
+    if network := document.get("network"):
+        _print_split(network)
+
+
+def _print_split(network: Document) -> None:
+    from recserve.cli.output import print_table
+
+    rows = [(rate, network["nodes"][rate], f"{network['flops'].get(rate, 0):,}") for rate in network["nodes"]]
+    print_table(
+        f"Network parts; flat: {network['flat_flops']:,} flops per candidate",
+        ["rate", "nodes", "flops each"],
+        rows,
+    )
+    print_table("Crossings", ["value", "from"], network["crossings"].items())
+    typer.echo(f"{network['item_bytes']:,} bytes per item cross.")
+    for change in network["changes"]:
+        typer.echo(f"  {change}")
+
+
+def _specs(specs: Any) -> dict[str, str]:
+    return {n: f"{s.dtype}[{', '.join('?' if d is None else str(d) for d in s.dims)}]" for n, s in specs.items()}
+
+
+def _short(value: object) -> str:
+    text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+    return text if len(text) <= 100 else text[:97] + "..."
