@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from recserve.cli import main
 from recserve.cli.app import app
+from recserve.cli.output import read_parquet, write_parquet
+from recserve.samples.records import ServedRecord
+from recserve.samples.writer import RecordWriter
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -84,3 +92,101 @@ def test_help_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stderr == "[]\n"
+
+
+class FakeRanker:
+    """Ranks candidates by their order; needs no model."""
+
+    name, version = "rank", 7
+    opened: ClassVar[dict[str, Any]] = {}
+
+    @classmethod
+    def open(cls, path: str, **options: Any) -> FakeRanker:
+        cls.opened = {"path": path, **options}
+        return cls()
+
+    def rank(self, _user: Any, _context: Any, candidates: Any, *, top_k: Any = None, **_: Any) -> Any:
+        ids = candidates["item_id"] if isinstance(candidates, dict) else candidates
+        scores = np.linspace(0.9, 0.1, len(ids), dtype=np.float32)[:top_k]
+        return SimpleNamespace(
+            item_ids=ids[:top_k],
+            scores=scores,
+            outputs={"ctr": scores},
+            version=SimpleNamespace(model="rank", version=7, table_epoch=0, item_epoch=3),
+            unknown_items=["gone"],
+            missing_columns=["age"],
+            timings_us={"gather": 12.0},
+        )
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setitem(sys.modules, "recserve.ranker", SimpleNamespace(Ranker=FakeRanker))
+    folder = tmp_path / "models" / "rank" / "7"
+    folder.mkdir(parents=True)
+    return folder
+
+
+REQUEST = '{"user": {"id": "u"}, "candidates": ["i1", "i2", "i3"], "request_id": "q"}'
+
+
+def test_one_request_is_ranked_as_a_table(capsys: pytest.CaptureFixture[str], bundle: Path, tmp_path: Path) -> None:
+    request = tmp_path / "request.json"
+    request.write_text(REQUEST)
+    code, out, _ = run(capsys, "rank", bundle.parent, request, "--items", "items.parquet", "--top-k", "2")
+    assert code == 0
+    assert FakeRanker.opened == {"path": str(bundle), "items": "items.parquet", "threads": 1}
+    assert "rank version 7 (tables 0, items 3)" in out
+    assert "i2" in out
+    assert "i3" not in out
+    assert "gather 12" in out
+    assert "Unknown items, not scored: gone" in out
+    assert "Missing columns, taken as missing values: age" in out
+
+
+def test_one_request_is_ranked_as_json(capsys: pytest.CaptureFixture[str], bundle: Path, tmp_path: Path) -> None:
+    request = tmp_path / "request.json"
+    request.write_text(REQUEST)
+    code, out, _ = run(capsys, "rank", bundle, request, "--json")
+    assert code == 0
+    assert json.loads(out)["item_ids"] == ["i1", "i2", "i3"]
+    assert json.loads(out)["request_id"] == "q"
+
+
+def test_a_wrong_request_ends_with_2(capsys: pytest.CaptureFixture[str], bundle: Path, tmp_path: Path) -> None:
+    request = tmp_path / "request.json"
+    request.write_text('{"candidates": []')
+    code, _, err = run(capsys, "rank", bundle, request)
+    assert (code, err) == (2, "Error: body at 17 of 17: not JSON: unexpected end of data\n")
+
+
+def test_records_and_events_become_samples(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with RecordWriter(tmp_path / "records") as writer:
+        writer.write(ServedRecord("q", 1_000, "u", {"user_id": "u"}, {}, ["a", "b"], [0.9, 0.1]))
+    event = {"user_id": "u", "item_id": "b", "type": "click", "time": 2_000}
+    (tmp_path / "events.ndjson").write_text(json.dumps(event) + "\n")
+    arguments = ["samples", tmp_path / "records", tmp_path / "events.ndjson", "--goal", "ctr=click:30m"]
+    code, out, _ = run(capsys, *arguments, "--out", tmp_path / "s.parquet", "--json")
+    report = json.loads(out)
+    assert code == 0
+    assert (report["samples"], report["requests"], report["positives"]) == (2, 1, {"ctr": 1})
+    assert read_parquet(tmp_path / "s.parquet")["label_ctr"].to_pylist() == [0, 1]
+    code, out, _ = run(capsys, *arguments, "--out", tmp_path / "s.parquet")
+    assert code == 0
+    assert "positives of ctr" in out
+
+
+def test_features_are_extracted(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    config, source, out = (tmp_path / name for name in ("fg.json", "raw.parquet", "out.parquet"))
+    feature = {"feature_type": "raw_feature", "feature_name": "price", "expression": "item:price"}
+    config.write_text(json.dumps({"features": [feature]}))
+    write_parquet(pa.table({"price": [1.5, 2.5]}), source)
+    code, text, _ = run(capsys, "features", config, source, "--out", out, "--reference", "--json")
+    assert (code, json.loads(text)) == (0, {"out": str(out), "rows": 2, "columns": ["price"]})
+    code, text, _ = run(capsys, "features", config, source, "--out", out, "--reference")
+    assert (code, text) == (0, f"Wrote 2 rows of 1 columns to {out}\n")
+    code, text, _ = run(capsys, "explain", config, "--json")
+    assert (code, json.loads(text)["features"]["price"]["rate"]) == (0, "item")

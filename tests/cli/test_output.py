@@ -18,10 +18,12 @@ def test_json_takes_numbers_of_numpy(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_a_table_in_a_pipe_is_not_cut(capsys: pytest.CaptureFixture[str]) -> None:
-    print_table("t", ["name", "value"], [("x" * 100, 0.123456789), ("y", 3)])
+    print_table("A title longer than its table", ["name", "value"], [("x" * 100, 0.123456789), ("[red]y", 3)])
     out = capsys.readouterr().out
+    assert "A title longer than its table\n" in out
     assert "x" * 100 in out
     assert "0.123457" in out
+    assert "[red]y" in out
 
 
 def test_a_request_comes_from_a_file_or_from_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,15 +24,17 @@ def print_table(title: str, names: Sequence[str], rows: Iterable[Sequence[object
     """Print a table; the first column is left-aligned, numbers get six significant digits."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    table = Table(header_style="bold")
     for place, name in enumerate(names):
-        table.add_column(name, justify="left" if place == 0 else "right")
-    for row in rows:
-        table.add_row(*(f"{cell:.6g}" if isinstance(cell, float) else str(cell) for cell in row))
+        table.add_column(Text(name), justify="left" if place == 0 else "right")
+    for row in rows:  # as Text: a value such as "[red]" is no markup
+        table.add_row(*(Text(f"{cell:.6g}" if isinstance(cell, float) else str(cell)) for cell in row))
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)  # a pipe has no width; do not cut what a program may read
+    console.print(Text(title, "bold"))
     console.print(table)
 
 
