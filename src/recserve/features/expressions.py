@@ -37,6 +37,8 @@ from recserve.errors import ConfigError, DataError, suggest
 
 EARTH_RADIUS_KM: Final = 6371.0
 CONSTANTS: Final = {"_pi": 3.141592653589793, "_e": 2.718281828459045}
+MAX_TOKENS: Final = 500
+MAX_NESTING: Final = 40
 _INT64_LIMIT: Final = 2.0**63
 
 
@@ -132,7 +134,8 @@ def parse(text: str, variables: Sequence[str]) -> Node:
     """The tree of an expression over `variables`.
 
     Raises:
-        ConfigError: the text is not an expression; names the position (from 1) and the token.
+        ConfigError: the text is not an expression, or is longer or deeper than MAX_TOKENS and MAX_NESTING; names the
+            position (from 1) and the token.
     """
     return _Parser(text, variables).parse()
 
@@ -143,7 +146,9 @@ class _Parser:
     def __init__(self, text: str, variables: Sequence[str]) -> None:
         self.text, self.variables = text, variables
         self.tokens = list(self._scan())
-        self.at = 0
+        self.at = self.depth = 0
+        if len(self.tokens) > MAX_TOKENS:
+            raise ConfigError(f"an expression of {len(self.tokens)} tokens is too long; at most {MAX_TOKENS} are read")
 
     def _scan(self) -> Iterator[_Token]:
         position = 0
@@ -188,9 +193,14 @@ class _Parser:
         condition = self._binary(0)
         if not self._skip("?"):
             return condition
+        self.depth += 1
+        if self.depth > MAX_NESTING:
+            self._fail("too deeply nested", self.tokens[self.at].position)
         yes = self._conditional()
         self._expect(":")
-        return Conditional(condition, yes, self._conditional())
+        node = Conditional(condition, yes, self._conditional())
+        self.depth -= 1
+        return node
 
     def _binary(self, level: int) -> Node:
         if level == len(_LEVELS):
@@ -203,13 +213,18 @@ class _Parser:
             node = Binary(operator, node, self._binary(level + 1))
 
     def _sign(self) -> Node:
+        self.depth += 1
+        if self.depth > MAX_NESTING:
+            self._fail("too deeply nested", self.tokens[self.at].position)
         if self._skip("-"):
-            return Negate(self._sign())
-        return self._sign() if self._skip("+") else self._power()
-
-    def _power(self) -> Node:
-        base = self._atom()
-        return Binary("^", base, self._sign()) if self._skip("^") else base
+            node: Node = Negate(self._sign())
+        elif self._skip("+"):
+            node = self._sign()
+        else:
+            node = self._atom()
+            node = Binary("^", node, self._sign()) if self._skip("^") else node
+        self.depth -= 1
+        return node
 
     def _atom(self) -> Node:
         token = self._take()

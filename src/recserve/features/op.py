@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field, fields
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any, ClassVar, Final
 
 from recserve.rates import Rate
@@ -48,10 +48,14 @@ class Op:
         return tuple(found)
 
 
-@cache
-def value_names(op: Any) -> tuple[str, ...]:
+_VALUE_NAMES: Final[dict[Any, tuple[str, ...]]] = {}
+
+
+def value_names(op: type[Op]) -> tuple[str, ...]:
     """The fields of a class of ops that name values."""
-    return tuple(part.name for part in fields(op) if part.metadata.get("value"))
+    if op not in _VALUE_NAMES:
+        _VALUE_NAMES[op] = tuple(part.name for part in fields(op) if part.metadata.get("value"))
+    return _VALUE_NAMES[op]
 
 
 @dataclass(frozen=True)
