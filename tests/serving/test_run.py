@@ -118,6 +118,8 @@ def test_the_same_version_from_two_bundles_ends_the_server(make_ranker: Any) -> 
         ({"drain_s": float("nan")}, "drain_s is nan. It is at least 0."),
         ({"limits": Limits(max_candidates=0)}, "max_candidates is 0. It is at least 1."),
         ({"limits": Limits(max_body_bytes=0)}, "max_body_bytes is 0. It is at least 1."),
+        ({"limits": Limits(max_head_bytes=0)}, "max_head_bytes is 0. It is at least 1."),
+        ({"limits": Limits(head_timeout_s=-1.0)}, "head_timeout_s is -1.0. It is above 0."),
         ({"limits": Limits(body_timeout_s=0)}, "body_timeout_s is 0. It is above 0."),
     ],
 )

@@ -10,6 +10,7 @@
     status.py        error class → HTTP status: the only file that knows statuses
     body.py          the bytes of a request, within limits
     http.py          the ASGI application: the rank route, plain
+    http_protocol.py limits on the head of a request
     pages.py         the other routes, on Starlette
     run.py           the process: socket, loading, signals, drain
 

@@ -38,11 +38,15 @@ class Limits:
         max_candidates: candidates of one request.
         max_body_bytes: bytes of its body.
         body_timeout_s: seconds in which the body has to arrive.
+        max_head_bytes: bytes of its request line and headers; one more chunk from the network may pass.
+        head_timeout_s: seconds in which the head has to arrive.
     """
 
     max_candidates: int = 20_000
     max_body_bytes: int = 32 << 20
     body_timeout_s: float = 30.0
+    max_head_bytes: int = 64 << 10
+    head_timeout_s: float = 30.0
 
 
 @dataclass(frozen=True)

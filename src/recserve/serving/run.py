@@ -22,6 +22,7 @@ import uvicorn
 from recserve.errors import ConfigError, InvariantError, RecserveError
 from recserve.serving.contract import OpenRanker, RecordSink
 from recserve.serving.http import HttpApp
+from recserve.serving.http_protocol import bounded_protocol
 from recserve.serving.messages import Limits
 from recserve.serving.rank_threads import RankThreads
 from recserve.serving.registry import Registry
@@ -64,12 +65,14 @@ class ServeOptions:
             "drain_s": (self.drain_s, 0),
             "max_candidates": (self.limits.max_candidates, 1),
             "max_body_bytes": (self.limits.max_body_bytes, 1),
+            "max_head_bytes": (self.limits.max_head_bytes, 1),
         }
         for name, (value, least) in minimums.items():
             if not value >= least:
                 raise ConfigError(f"{name} is {value}", hint=f"It is at least {least}.")
-        if not self.limits.body_timeout_s > 0:
-            raise ConfigError(f"body_timeout_s is {self.limits.body_timeout_s}", hint="It is above 0.")
+        for name in ("body_timeout_s", "head_timeout_s"):
+            if not (seconds := getattr(self.limits, name)) > 0:
+                raise ConfigError(f"{name} is {seconds}", hint="It is above 0.")
 
 
 class ServerProcess:
@@ -111,7 +114,7 @@ class ServerProcess:
         threads = RankThreads(options.rank_threads, options.max_waiting)
         service = RankService(self._registry, self._records)
         self._server = server = _Server(
-            HttpApp(service, threads, options.limits, readiness=self._is_ready), options.drain_s
+            HttpApp(service, threads, options.limits, readiness=self._is_ready), options.limits, options.drain_s
         )
         loading = threading.Thread(target=self._load, args=(address_of(listener),), name="recserve-load", daemon=True)
         loading.start()
@@ -167,10 +170,10 @@ class ServerProcess:
 class _Server(uvicorn.Server):
     """Uvicorn, but a signal that ends it cleanly is not raised again: the exit code says how it ended."""
 
-    def __init__(self, app: HttpApp, drain_s: float) -> None:
+    def __init__(self, app: HttpApp, limits: Limits, drain_s: float) -> None:
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=bounded_protocol(limits),
             ws="none",
             lifespan="off",
             log_config=None,

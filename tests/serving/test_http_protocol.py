@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from recserve.serving.messages import Limits
+
+GOOD = b'{"candidates":["a"]}'
+HEAD = b"POST /v1/models/rank:rank HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n"
+
+
+def start(serve: Any, make_ranker: Any, **limits: Any) -> Any:
+    return serve({"b": make_ranker()}, limits=Limits(**limits))
+
+
+def read_answer(connection: Any) -> bytes:
+    """Bytes until the server closes."""
+    answer = b""
+    try:
+        while part := connection.recv(65536):
+            answer += part
+    except ConnectionResetError:
+        return answer  # it closed while bytes of ours were still on their way
+    return answer
+
+
+def test_an_endless_head_is_refused(serve: Any, make_ranker: Any) -> None:
+    with start(serve, make_ranker, max_head_bytes=1000) as server, server.connect() as connection:
+        lines = b"".join(b"x-%d: %s\r\n" % (number, b"y" * 1000) for number in range(50_000))
+        with pytest.raises(ConnectionError):  # it hangs up
+            connection.sendall(HEAD % 10 + lines)
+        with server.client() as client:
+            assert client.post("/v1/models/rank:rank", content=GOOD).status_code == 200
+
+
+def test_a_head_over_the_limit_hears_why(serve: Any, make_ranker: Any) -> None:
+    with start(serve, make_ranker, max_head_bytes=100) as server, server.connect() as connection:
+        connection.sendall(b"G")
+        with server.client() as client:  # so that the first byte is a chunk of its own
+            client.get("/healthz")
+        connection.sendall(b"ET / HTTP/1.1\r\nx: " + b"y" * 100)
+        answer = read_answer(connection)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.endswith(b"The request head has more than 100 bytes.")
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST /v1"])
+def test_a_head_that_does_not_come_closes_the_connection(serve: Any, make_ranker: Any, sent: bytes) -> None:
+    with start(serve, make_ranker, head_timeout_s=0.1) as server, server.connect() as connection:
+        connection.sendall(sent)
+        assert read_answer(connection) == b""
+
+
+def test_a_second_head_that_does_not_come_closes_the_connection_too(serve: Any, make_ranker: Any) -> None:
+    with start(serve, make_ranker, head_timeout_s=0.1) as server, server.connect() as connection:
+        connection.sendall(HEAD % len(GOOD) + b"\r\n" + GOOD + b"POST /v1")
+        assert read_answer(connection).count(b"HTTP/1.1 200 ") == 1
+
+
+def test_an_idle_connection_may_wait_longer_than_a_head(serve: Any, make_ranker: Any) -> None:
+    with start(serve, make_ranker, head_timeout_s=0.05) as server, server.connect() as connection:
+        for _ in range(3):
+            connection.sendall(HEAD % len(GOOD) + b"\r\n" + GOOD)
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+            connection.settimeout(0.15)
+            with pytest.raises(TimeoutError):
+                connection.recv(1)
+            connection.settimeout(10)
+
+
+def test_a_long_body_before_a_partial_head_is_no_long_head(serve: Any, make_ranker: Any) -> None:
+    body = b'{"candidates":["a"],"user":{"x":"%s"}}' % (b"y" * 5000)
+    with start(serve, make_ranker, max_head_bytes=200) as server, server.connect() as connection:
+        connection.sendall(HEAD % len(body) + b"\r\n" + body + HEAD[:20])
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        connection.sendall((HEAD % len(GOOD))[20:] + b"\r\n" + GOOD)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
