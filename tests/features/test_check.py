@@ -141,12 +141,12 @@ def test_a_name_may_be_declared_once() -> None:
 
 def test_a_circle_of_references_is_refused() -> None:
     entries = [{**ID, "feature_name": a, "expression": f"feature:{b}"} for a, b in ("xy", "yz", "zx")]
-    with pytest.raises(ConfigError, match="read one another in a circle: . → . → . → ."):
+    with pytest.raises(ConfigError, match=r"read one another in a circle: . → . → . → ."):
         read(*entries)
 
 
 def test_an_unknown_reference_suggests_the_nearest_feature() -> None:
-    with pytest.raises(ConfigError, match="feature 'g': there is no feature 'ff'. Did you mean 'f'"):
+    with pytest.raises(ConfigError, match=r"feature 'g': there is no feature 'ff'. Did you mean 'f'"):
         read(ID, {**ID, "feature_name": "g", "expression": "feature:ff"})
 
 

@@ -59,7 +59,7 @@ def test_what_is_no_document_is_refused(document: Any) -> None:
 
 
 def test_an_unknown_key_of_the_document_is_refused() -> None:
-    with pytest.raises(ConfigError, match="the document: unknown option 'feature'. Did you mean 'features'"):
+    with pytest.raises(ConfigError, match=r"the document: unknown option 'feature'. Did you mean 'features'"):
         FeatureSet.from_fg_json({"features": [], "feature": []})
 
 

@@ -58,6 +58,8 @@ def _lower_one(feature: Declared, inputs: FeatureInputs, finish: Finisher) -> tu
 def _spread(feature: Declared, inputs: FeatureInputs, value: int, steps: int | None) -> Lowered:
     """The output, its elements laid out as steps where the feature wants that."""
     if not feature.is_spread:
+        if feature.is_sequence and steps is None:
+            raise ConfigError("no input is a sequence")
         return Lowered(value, steps)
     steps = inputs.add(ops.ElementSteps(value, feature.limit))
     return Lowered(inputs.add(ops.SpreadElements(value, steps)), steps)

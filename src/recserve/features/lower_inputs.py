@@ -185,8 +185,6 @@ class FeatureInputs:
         """The operands in one domain, and its steps: row values are repeated, different steps are aligned."""
         distinct = list(dict.fromkeys(operand.steps for operand in operands if operand.steps is not None))
         if not distinct:
-            if self.feature.is_sequence and not self.feature.is_spread:
-                raise ConfigError("no input is a sequence", where=f"feature {self.feature.name!r}")
             return [operand.values for operand in operands], None
         steps = distinct[0] if len(distinct) == 1 else self.add(ops.LongestSteps(tuple(distinct)))
         return [tuple(self._moved(operand, steps)) for operand in operands], steps

@@ -197,9 +197,8 @@ class Interpreter:
             return Ragged(_dense(value.elements, spec.dim), steps, seq_lengths=steps)
         counts = _counts(value.elements)
         flat = [x for row in value.elements for x in row]
-        values: Any = np.array(flat, np.int64)
-        if kind is Kind.TOKENS:
-            values = np.array([cells.as_text(x) for x in flat], object)
+        is_text = kind is Kind.TOKENS
+        values: Any = np.array([cells.as_text(x) for x in flat], object) if is_text else np.array(flat, np.int64)
         weights = None if value.weights is None else np.array([x for row in value.weights for x in row], np.float32)
         if steps is None:
             return Ragged(values, counts, weights)
