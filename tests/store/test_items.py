@@ -208,6 +208,24 @@ def test_slots_are_not_reused_while_a_view_could_see_them() -> None:
             assert view.fixed(slot)["v"].tolist() == [[1.0]]
 
 
+def test_the_slot_of_a_deleted_item_waits_for_views_that_may_have_read_its_index_entry() -> None:
+    store = ItemStore(PayloadLayout(fixed=(("v", 1),)), "int64", capacity=8)
+    one = np.ones((1, 1), np.float32)
+    store.upsert_rows([1], one)
+    with store.read() as before:
+        slot = int(before.find([1])[0])
+    store.delete([1])
+    with store.read():  # may be between reading the index entry of item 1 and its record, all through the writes below
+        for key in range(2, 6):
+            store.upsert_rows([key], one)
+        with store.read() as view:
+            assert slot not in view.find([2, 3, 4, 5]).tolist()
+    store.upsert_rows([6], one)
+    store.upsert_rows([7], one)
+    with store.read() as view:
+        assert slot in view.find([6, 7]).tolist()
+
+
 def test_a_gathered_value_table_row_reads_the_payload() -> None:
     store = ItemStore(LAYOUT, "string")
     fixed, ragged = arrays_of([payload_of(3), payload_of(5)])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recserve.errors import BundleError, ConfigError
-from recserve.tables.table import SignIndex, Table, names_in
+from recserve.tables.table import SignIndex, Table
 
 ROWS = np.arange(12, dtype=np.float32).reshape(4, 3)
 SIGNS = np.array([-1, 7, -(2**63), 2**63 - 1], np.int64)
@@ -97,7 +97,6 @@ def test_a_saved_table_opens_mapped_and_read_only(table: Table, tmp_path: Path) 
     assert np.array_equal(np.load(paths[0]), table.rows)
     queries = np.array([0, 1, 7, -1, 2**63 - 1], np.int64)
     assert opened.find(queries).tolist() == table.find(queries).tolist()
-    assert list(names_in(tmp_path)) == [table.name]
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -84,13 +84,15 @@ def _to_arrow(ids: ItemIds) -> pa.Array:
     if isinstance(ids, (str, bytes)) or not hasattr(ids, "__len__"):
         raise DataError(f"item ids are one {type(ids).__name__}, not a list", hint=_HINT)
     try:
-        array = ids if isinstance(ids, (pa.Array, pa.ChunkedArray)) else pa.array(ids)
+        array = ids if isinstance(ids, (pa.Array, pa.ChunkedArray)) else _list_to_arrow(ids)
         if isinstance(array, pa.ChunkedArray):
             array = array.combine_chunks()
         if pa.types.is_dictionary(array.type):
             array = array.dictionary_decode()
         if array.null_count:
             raise DataError("item id is null", where=f"item {array.is_null().index(True).as_py()}", hint=_HINT)
+        if array.type in (pa.large_string(), pa.int64()):
+            return array
         if len(array) == 0 or _is_text(array.type):
             return array.cast(pa.large_string())
         if pa.types.is_integer(array.type):
@@ -98,6 +100,17 @@ def _to_arrow(ids: ItemIds) -> pa.Array:
     except (pa.ArrowException, UnicodeError, OverflowError, TypeError, ValueError) as error:
         raise DataError(f"item ids are neither strings nor integers: {error}", hint=_HINT) from None
     raise DataError(f"item ids are {array.type}, neither strings nor integers", hint=_HINT)
+
+
+def _list_to_arrow(ids: Any) -> pa.Array:
+    """A list or an array of NumPy; strings and integers without the cost of inferring a type from all of them."""
+    first = type(ids[0]) if len(ids) and isinstance(ids, (list, tuple)) else None
+    if first is str:
+        return pa.array(ids, pa.large_string())
+    if first is int:  # pyarrow would cut 2.5 to 2 for an int64
+        numbers = np.array(ids)
+        return pa.array(numbers if numbers.dtype == np.int64 else ids)
+    return pa.array(ids)
 
 
 def _is_text(arrow_type: pa.DataType) -> bool:

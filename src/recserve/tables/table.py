@@ -16,7 +16,6 @@ Rows in another format (fp16, bf16, int8 with row scales) will be another dtype 
 from __future__ import annotations
 
 import urllib.parse
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -296,10 +295,3 @@ def _map(path: Path, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     if surplus:
         raise BundleError(f"{surplus} bytes more than its header says", where=str(path), hint=hint)
     return array
-
-
-def names_in(folder: Path | str) -> Iterable[str]:
-    """The names of the tables whose files are in a folder, in order."""
-    files = (path.name for path in Path(folder).glob("*.npy"))
-    stems = {name.removesuffix(end) for name in files for end in (".direct.npy", ".hashed.npy") if name.endswith(end)}
-    return sorted(urllib.parse.unquote(stem) for stem in stems)
