@@ -1,14 +1,14 @@
 """Uvicorn's HTTP parser with limits on a request's head, which it lacks.
 
 A client that sends header lines for ever, or half a head and then nothing, would hold a connection and its memory for
-ever. Bodies have their limits in `body`.
+ever. Bodies have their limits in `body`. And a client that leaves while its pipelined requests wait leaves nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from recserve.serving.messages import Limits
 
@@ -33,6 +33,7 @@ class _BoundedProtocol(HttpToolsProtocol):
     _is_new_head = False
     _head_bytes = 0
     _head_timer: asyncio.TimerHandle | None = None
+    _answering: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as Uvicorn has it
         super().connection_made(transport)
@@ -40,6 +41,12 @@ class _BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        # Uvicorn tells the request that came last. Of pipelined ones the first may be running: unaware, it would write
+        # to a closed transport, which is logged as a crash.
+        if self._answering is not None:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
+        self.pipeline.clear()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -64,6 +71,12 @@ class _BoundedProtocol(HttpToolsProtocol):
         self._is_in_head = False
         self._stop_timer()
         super().on_headers_complete()
+        if not self.pipeline:
+            self._answering = self.cycle
+
+    def on_response_complete(self) -> None:
+        self._answering = self.pipeline[-1][0] if self.pipeline else None  # the one that Uvicorn starts now
+        super().on_response_complete()
 
     def _start_timer(self) -> None:
         self._head_timer = self.loop.call_later(self.head_timeout_s, self.transport.close)
