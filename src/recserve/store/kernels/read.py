@@ -78,6 +78,11 @@ def find_slots(place: I64, data: U8, offsets: I64, epoch: int, slots: I64) -> No
             if entry > REMOVED:
                 prefetch(where[RECORDS] + 8 * where[RECORD_WORDS] * ((entry & SLOT_MASK) - 2))
         for j in range(count):
+            entry = load_i64(where[ENTRIES] + 8 * (hashes[j] & where[LAST_ENTRY]))
+            if entry > REMOVED and offsets[first + j + 1] - offsets[first + j] > 8:
+                record = where[RECORDS] + 8 * where[RECORD_WORDS] * ((entry & SLOT_MASK) - 2)
+                prefetch(where[ID_BYTES] + load_i64(record + 8 * ID))
+        for j in range(count):
             start = offsets[first + j]
             slots[first + j] = _find(where, hashes[j], base + start, offsets[first + j + 1] - start, epoch)
 
