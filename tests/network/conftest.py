@@ -67,7 +67,7 @@ class Sketch:
 
 
 def draw_feeds(
-    network: Network, rates: Mapping[str, Rate], seed: int = 0, items: int = 5, rows: int = 7, steps: int = 4
+    network: Network, rates: Mapping[str, Rate], seed: int = 0, *, items: int = 5, rows: int = 7, steps: int = 4
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], Any]:
     """Item, request and candidate feeds and the item index; every dynamic axis has size `steps`."""
     rng = np.random.default_rng(seed)

@@ -39,9 +39,8 @@ class Artist:
             Value(g.input("hist", Rate.REQUEST, "L", 4), ("L", 4)),
             Value(g.input("tags", Rate.ITEM, 3, 4), (3, 4)),
         ]
-        self.couples_rows = False
 
-    def pick(self, test: Callable[[Value], bool] = lambda v: True) -> Value:
+    def pick(self, test: Callable[[Value], bool] = lambda _: True) -> Value:
         # Late values first, so that graphs are deep.
         able = [v for v in self.values if test(v)]
         return self.draw(st.sampled_from(able[::-1]))
@@ -210,7 +209,6 @@ class Artist:
             return
         x = self.pick()
         mean = self.g.op("ReduceMean", x.name, self.g.ints(0), keepdims=1)
-        self.couples_rows = True
         self.add(self.g.op("Sub", x.name, mean), *x.dims)
 
 

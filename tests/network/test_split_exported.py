@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import onnx
 import pytest
@@ -23,14 +24,14 @@ USER, ITEM = Rate.REQUEST, Rate.ITEM
 
 def mlp(*widths: int, norm: bool = False) -> Any:
     layers: list[Any] = []
-    for before, after in zip(widths, widths[1:], strict=False):
+    for before, after in pairwise(widths):
         layers += [nn.Linear(before, after), *([nn.BatchNorm1d(after)] if norm else []), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
 
 class WideAndDeep(nn.Module):  # type: ignore[misc]
-    rates = {"user": USER, "item": ITEM, "price": ITEM}
-    shapes = {"user": (8,), "item": (8,), "price": (1,)}
+    rates: ClassVar = {"user": USER, "item": ITEM, "price": ITEM}
+    shapes: ClassVar = {"user": (8,), "item": (8,), "price": (1,)}
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,8 +43,8 @@ class WideAndDeep(nn.Module):  # type: ignore[misc]
 
 
 class TwoTower(nn.Module):  # type: ignore[misc]
-    rates = {"user": USER, "item": ITEM}
-    shapes = {"user": (8,), "item": (6,)}
+    rates: ClassVar = {"user": USER, "item": ITEM}
+    shapes: ClassVar = {"user": (8,), "item": (6,)}
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,8 +56,8 @@ class TwoTower(nn.Module):  # type: ignore[misc]
 
 
 class DeepFM(nn.Module):  # type: ignore[misc]
-    rates = {"u0": USER, "i0": ITEM, "u1": USER, "i1": ITEM}
-    shapes = dict.fromkeys(rates, (4,))
+    rates: ClassVar = {"u0": USER, "i0": ITEM, "u1": USER, "i1": ITEM}
+    shapes: ClassVar = dict.fromkeys(rates, (4,))
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,8 +70,8 @@ class DeepFM(nn.Module):  # type: ignore[misc]
 
 
 class Din(nn.Module):  # type: ignore[misc]
-    rates = {"user": USER, "item": ITEM, "hist": USER, "hist.lengths": USER}
-    shapes = {"user": (4,), "item": (8,), "hist": (5, 8), "hist.lengths": ()}
+    rates: ClassVar = {"user": USER, "item": ITEM, "hist": USER, "hist.lengths": USER}
+    shapes: ClassVar = {"user": (4,), "item": (8,), "hist": (5, 8), "hist.lengths": ()}
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,8 +88,8 @@ class Din(nn.Module):  # type: ignore[misc]
 
 
 class Mmoe(nn.Module):  # type: ignore[misc]
-    rates = {"user": USER, "item": ITEM}
-    shapes = {"user": (8,), "item": (8,)}
+    rates: ClassVar = {"user": USER, "item": ITEM}
+    shapes: ClassVar = {"user": (8,), "item": (8,)}
     goals = ("ctr", "cvr")
 
     def __init__(self) -> None:
@@ -107,7 +108,36 @@ class Mmoe(nn.Module):  # type: ignore[misc]
         return tuple(outputs)
 
 
-FLAT_SHARE = {WideAndDeep: 0.5, TwoTower: 0.05, DeepFM: 0.2, Din: 0.6, Mmoe: 0.5}
+class TargetAttention(nn.Module):  # type: ignore[misc]
+    rates: ClassVar = {"item": ITEM, "hist": USER, "hist.lengths": USER}
+    shapes: ClassVar = {"item": (8,), "hist": (5, 8), "hist.lengths": ()}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.norm, self.top = nn.LayerNorm(8), mlp(8, 16, 1)
+
+    def forward(self, item: Any, hist: Any, lengths: Any) -> Any:
+        padding = torch.arange(hist.shape[1], device=hist.device)[None, :] >= lengths[:, None]
+        q = item.unsqueeze(1)
+        mixed, _ = self.attention(q, hist, hist, key_padding_mask=padding, need_weights=False)
+        return torch.sigmoid(self.top(self.norm(q + mixed).squeeze(1)))
+
+
+class Gru(nn.Module):  # type: ignore[misc]
+    rates: ClassVar = {"item": ITEM, "hist": USER}
+    shapes: ClassVar = {"item": (8,), "hist": (5, 8)}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell, self.top = nn.GRU(8, 6, batch_first=True), mlp(14, 16, 1)
+
+    def forward(self, item: Any, hist: Any) -> Any:
+        _, state = self.cell(hist)
+        return torch.sigmoid(self.top(torch.cat([item, state[0]], dim=1)))
+
+
+FLAT_SHARE = {WideAndDeep: 0.5, TwoTower: 0.05, DeepFM: 0.2, Din: 0.6, Mmoe: 0.5, TargetAttention: 0.15, Gru: 0.01}
 """How much of the flat graph's operations the candidate part may have."""
 
 
@@ -148,9 +178,11 @@ def test_an_exported_model_splits_and_scores_like_the_flat_one(
     module: Any, is_dynamo: bool, tmp_path: Path, prove: Any
 ) -> None:
     network = export(module, tmp_path / "model.onnx", is_dynamo)
-    done: SplitNetwork = prove(network, module.rates, rows=20, items=11)
+    done: SplitNetwork = prove(network, module.rates, rows=20, items=11, steps=5 if module is TargetAttention else 7)
     report = done.report
-    assert report.flops[Rate.CANDIDATE] <= FLAT_SHARE[module] * report.flat_flops
+    # The legacy exporter writes the traced number of steps into attention, which then cannot leave the candidate rate.
+    share = 1.0 if module is TargetAttention and not is_dynamo else FLAT_SHARE[module]
+    assert report.flops[Rate.CANDIDATE] <= share * report.flat_flops
     if module is Din:
         graph = onnx.load_model_from_string(done.candidate.model).graph
         shapes = {w.name: tuple(w.dims) for w in graph.initializer}

@@ -17,6 +17,7 @@ from recserve.network.facts import Facts, settle_rates
 from recserve.network.model import Network, TensorSpec
 from recserve.network.parts import SIZE_PREFIX, PartBuilder, part_dims, specs, value_types
 from recserve.network.rewrites import PASSES, Rewrite, rewrite
+from recserve.network.rewrites.plain import write_known_sizes
 from recserve.rates import Rate
 
 _INT64 = 7
@@ -99,9 +100,7 @@ def split_network(
         if name in network.inputs:
             raise ConfigError(f"{name!r} is both an input and an output", where=network.where, hint="Rename one")
     rates = settle_rates(network, input_rates)
-    model = canonical(network)
-    optimise(model)
-    draft = Draft.of(model, rates)
+    draft = _prepared(network, rates)
     flat_flops = sum(flops(node, draft.facts) for node in draft.nodes())
     rewrite(draft, passes)
     cut = find_cut(draft, network.where)
@@ -112,6 +111,18 @@ def split_network(
     crossings = {name: rate for name, (_, rate) in cut.crossings.items()}
     crossings |= {SIZE_PREFIX + size: Rate.REQUEST for size in sorted(cut.sizes)}
     return SplitNetwork(item, request, candidate, crossings, _report(draft, cut, types, flat_flops))
+
+
+def _prepared(network: Network, rates: Mapping[str, Rate]) -> Draft:
+    """The network cleaned up; sizes that only symbolic shapes reveal are folded too."""
+    model = canonical(network)
+    optimise(model)
+    draft = Draft.of(model, rates)
+    write_known_sizes(draft)
+    if not draft.changes:
+        return draft
+    optimise(model)
+    return Draft.of(model, rates)
 
 
 def _feeding_part(draft: Draft, cut: Cut, rate: Rate, types: Mapping[str, int]) -> Part | None:

@@ -22,15 +22,12 @@ from recserve.network.rewrites.concats import (
 )
 from recserve.network.rewrites.expands import drop_expands, push_through_expands
 from recserve.network.rewrites.plain import (
-    drop_identities,
     fold_scale,
     spell_out_batch_norm,
-    spell_out_flatten,
     spell_out_gemm,
     spell_out_squeeze,
     spell_out_sum,
     spell_out_tile,
-    write_known_sizes,
 )
 from recserve.network.rewrites.products import (
     join_reshapes,
@@ -43,13 +40,10 @@ from recserve.network.rewrites.sums import regroup_products, regroup_sums
 Rewrite = Callable[[Draft], None]
 
 PASSES: Final[tuple[Rewrite, ...]] = (
-    write_known_sizes,
-    drop_identities,
     spell_out_gemm,
     spell_out_batch_norm,
     spell_out_sum,
     spell_out_tile,
-    spell_out_flatten,
     spell_out_squeeze,
     fold_scale,
     lift_merging_reshapes,

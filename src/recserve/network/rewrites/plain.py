@@ -74,17 +74,6 @@ def spell_out_tile(draft: Draft) -> None:
             draft.replace(node.outputs[0], result, "spell_out_tile", "Tile as Expand")
 
 
-def spell_out_flatten(draft: Draft) -> None:
-    """`Flatten(x [N, a, b], axis 1) = Reshape(x, [0, -1])` where a·b is known."""
-    for node in draft.nodes():
-        dims = draft.fact(node.outputs[0]).dims
-        if node.op_type != "Flatten" or dims is None or _int(node, "axis", 1) != 1 or not dims[1].is_static:
-            continue
-        target = draft.axis_constant([0, dims[1].factor])
-        result = draft.emit("Reshape", [node.inputs[0], target], node)
-        draft.replace(node.outputs[0], result, "spell_out_flatten", "Flatten as Reshape")
-
-
 def spell_out_squeeze(draft: Draft) -> None:
     """`Squeeze(x) = Squeeze(x, axes of size 1)`; the number of candidates does not count as 1."""
     for node in draft.nodes():
@@ -99,31 +88,16 @@ def spell_out_squeeze(draft: Draft) -> None:
 
 
 def write_known_sizes(draft: Draft) -> None:
-    """A vector of sizes whose elements are all known integers is a weight."""
+    """A vector of sizes whose elements are all known integers is a weight, which constant folding can use."""
     for node in draft.nodes():
-        if len(node.outputs) != 1:
-            continue
         value = node.outputs[0]
         fact = draft.fact(value)
-        if fact.content is None or fact.dims is None or not value.uses() or node.op_type in ("Equal", "Cast", "Where"):
+        if fact.content is None or fact.dims is None or not value.uses() or not _is_int64(value):
             continue
-        if any(s is None or not s.is_static for s in fact.content) or not _is_int64(node):
-            continue
-        shape = static(fact.dims)
-        array = np.asarray([s.factor for s in fact.content if s is not None], np.int64).reshape(shape or ())
-        draft.replace(value, draft.constant(array), "write_known_sizes", "sizes that are known")
-
-
-def drop_identities(draft: Draft) -> None:
-    """`Identity(x) = x`, and `Dropout(x) = x` when serving."""
-    for node in draft.nodes():
-        value = node.outputs[0]
-        if node.op_type not in ("Identity", "Dropout") or not value.uses():
-            continue
-        source = node.inputs[0]
-        is_used_mask = any(v.uses() for v in node.outputs[1:])
-        if source is not None and not is_used_mask and not draft.fact(value).is_opaque:
-            draft.replace(value, source, "drop_identities", f"{node.op_type} dropped")
+        if all(s is not None and s.is_static for s in fact.content):
+            array = np.asarray([s.factor for s in fact.content if s is not None], np.int64)
+            known = draft.constant(array.reshape(static(fact.dims) or ()))
+            draft.replace(value, known, "write_known_sizes", "sizes that are known")
 
 
 def fold_scale(draft: Draft) -> None:
@@ -167,13 +141,18 @@ def _is_last_axis_vector(array: Array) -> bool:
     return array.ndim <= 2 and all(size == 1 for size in array.shape[:-1])
 
 
-def _is_int64(node: ir.Node) -> bool:
-    """The output is int64: it comes from Shape, or from int64 weights only."""
-    if node.op_type in ("Shape", "Size"):
-        return True
+def _is_int64(value: ir.Value | None) -> bool:
+    """The dtype of a value made by arithmetic on sizes."""
+    node = None if value is None else value.producer()
+    if value is None or value.const_value is not None:
+        return value is not None and value.const_value is not None and value.const_value.dtype == ir.DataType.INT64
+    if node is None or node.op_type in ("Shape", "Size"):
+        return node is not None
+    if node.op_type == "Cast":
+        return _int(node, "to") == ir.DataType.INT64.value
     if node.op_type == "ConstantOfShape":
         return bool(node.attributes["value"].as_tensor().dtype == ir.DataType.INT64)
-    return all(v is not None and (v.dtype == ir.DataType.INT64) for v in node.inputs[:1])
+    return node.op_type != "Equal" and _is_int64(node.inputs[1 if node.op_type == "Where" else 0])
 
 
 def _int(node: ir.Node, name: str, default: int = 0) -> int:

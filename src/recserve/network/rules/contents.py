@@ -149,7 +149,8 @@ def _where(step: Step, condition: Content) -> _Answer:
     picked = tuple(
         None if c is None or not c.is_static else a if c.factor else b for c, a, b in zip(*columns, strict=True)
     )
-    return (Size(count),), picked
+    is_scalar = all(len(step.dims(i)) == 0 for i in range(3))
+    return (() if is_scalar else (Size(count),)), picked
 
 
 _HANDLERS: Final[dict[str, Callable[[Step, Content], _Answer]]] = {

@@ -1,0 +1,212 @@
+"""Each rewrite fires where it should, keeps the scores, and is caught when it is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from recserve.network.draft import Draft
+from recserve.network.rewrites import PASSES, Rewrite
+from recserve.rates import Rate
+
+USER, ITEM = Rate.REQUEST, Rate.ITEM
+NAMES = [p.__name__ for p in PASSES]
+
+
+def both(g: Any, axis: int = 1) -> str:
+    value: str = g.op("Concat", g.input("user", USER, 4), g.input("item", ITEM, 6), axis=axis)
+    return value
+
+
+def fields(g: Any) -> str:
+    parts = [g.input("u", USER, 1, 4), g.input("i", ITEM, 2, 4), g.input("v", USER, 1, 4)]
+    value: str = g.op("Concat", *parts, axis=1)
+    return value
+
+
+def sequence(g: Any) -> tuple[str, str]:
+    return g.input("hist", USER, "L", 4), g.op("Unsqueeze", g.input("item", ITEM, 4), g.ints(1))
+
+
+def spread(g: Any, x: str) -> str:
+    shape = g.op("Concat", g.ints(1), g.op("Shape", "hist", start=1, end=2), g.ints(1), axis=0)
+    value: str = g.op("Expand", x, shape)
+    return value
+
+
+def norm(g: Any, x: str, width: int) -> str:
+    spread_of = g.constant(g.rng.uniform(0.5, 2, width).astype(np.float32))
+    value: str = g.op("BatchNormalization", x, g.weight(width), g.weight(width), g.weight(width), spread_of)
+    return value
+
+
+def total(g: Any, x: str) -> str:
+    value: str = g.op("ReduceSum", x, g.ints(1), keepdims=0)
+    return value
+
+
+def gemm(g: Any) -> None:
+    g.output(g.op("Gemm", both(g), g.weight(3, 10), g.weight(3), transB=1, alpha=0.5, beta=2.0), dims=(3,))
+
+
+def batch_norm(g: Any) -> None:
+    g.output(norm(g, both(g), 10), dims=(10,))
+
+
+def many_sum(g: Any) -> None:
+    g.output(g.op("Sum", g.input("user", USER, 4), g.input("item", ITEM, 4), g.input("other", ITEM, 4)), dims=(4,))
+
+
+def tile(g: Any) -> None:
+    hist = g.input("hist", USER, 3, 4)
+    tiled = g.op("Tile", g.op("Unsqueeze", g.input("item", ITEM, 4), g.ints(1)), g.ints(1, 3, 1))
+    g.output(g.op("Mul", tiled, hist), dims=(3, 4))
+
+
+def squeeze(g: Any) -> None:
+    g.output(g.op("Squeeze", g.linear(both(g), 10, 1)), dims=())
+
+
+def scale(g: Any) -> None:
+    g.output(g.op("Mul", g.weight(3), g.linear(both(g), 10, 3)), dims=(3,))
+
+
+def merged(g: Any) -> None:
+    hist, item = sequence(g)
+    pairs = g.op("Concat", spread(g, item), hist, axis=2)
+    hidden = g.op(
+        "Relu", g.op("Add", g.op("MatMul", g.op("Reshape", pairs, g.ints(-1, 8)), g.weight(8, 3)), g.weight(3))
+    )
+    shape = g.op("Concat", g.op("Shape", hist, start=0, end=2), g.ints(3), axis=0)
+    g.output(total(g, g.op("Reshape", hidden, shape)), dims=(3,))
+
+
+def nested(g: Any) -> None:
+    outer = g.op("Concat", both(g), g.input("more", USER, 2), axis=1)
+    g.output(g.linear(outer, 12, 3), dims=(3,))
+
+
+def split(g: Any) -> None:
+    left, right = g.op("Split", both(g), g.ints(5, 5), outputs=2, axis=1)
+    g.output(g.op("Mul", left, right), dims=(5,))
+
+
+def gather(g: Any) -> None:
+    g.output(g.op("Gather", both(g), g.constant(3, np.int64), axis=1), dims=())
+
+
+def elementwise(g: Any) -> None:
+    g.output(g.linear(g.op("Mul", g.op("Relu", both(g)), g.weight(10)), 10, 3), dims=(3,))
+
+
+def reduction(g: Any) -> None:
+    g.output(g.op("ReduceMean", fields(g), g.ints(1), keepdims=0), dims=(4,))
+
+
+def expanded(g: Any) -> None:
+    _, item = sequence(g)
+    g.output(g.op("Tanh", g.op("MatMul", spread(g, g.op("Relu", item)), g.weight(4, 3))), dims=("L", 3))
+
+
+def broadcasting(g: Any) -> None:
+    hist, item = sequence(g)
+    g.output(total(g, g.op("Max", spread(g, item), hist)), dims=(4,))
+
+
+def dot(g: Any) -> None:
+    g.output(total(g, g.op("Mul", g.input("user", USER, 4), g.input("item", ITEM, 4))), dims=())
+
+
+def column(g: Any) -> None:
+    hist = g.input("hist", USER, "L", 4)
+    g.output(g.op("MatMul", hist, g.op("Unsqueeze", g.input("item", ITEM, 4), g.ints(2))), dims=("L", 1))
+
+
+def neighbours(g: Any) -> None:
+    parts = [g.input("u", USER, 2), g.input("v", USER, 3), g.input("i", ITEM, 2), g.input("j", ITEM, 1)]
+    g.output(g.op("Softmax", g.op("Concat", *parts, axis=1), axis=1), dims=(8,))
+
+
+def sums(g: Any) -> None:
+    u, i = (g.input("u", USER, 4), g.input("v", USER, 4)), (g.input("i", ITEM, 4), g.input("j", ITEM, 4))
+    g.output(g.op("Add", g.op("Sub", u[0], i[0]), g.op("Sub", g.op("Add", i[1], g.weight(4)), u[1])), dims=(4,))
+
+
+def products(g: Any) -> None:
+    u, i = (g.input("u", USER, 4), g.input("v", USER, 4)), (g.input("i", ITEM, 4), g.input("j", ITEM, 4))
+    g.output(g.op("Mul", g.op("Mul", u[0], i[0]), g.op("Mul", i[1], u[1])), dims=(4,))
+
+
+GRAPHS: dict[str, Callable[[Any], None]] = {
+    "spell_out_gemm": gemm,
+    "spell_out_batch_norm": batch_norm,
+    "spell_out_sum": many_sum,
+    "spell_out_tile": tile,
+    "spell_out_squeeze": squeeze,
+    "fold_scale": scale,
+    "lift_merging_reshapes": merged,
+    "join_reshapes": merged,
+    "flatten_concats": nested,
+    "split_to_slices": split,
+    "gather_to_slice": gather,
+    "push_into_concats": elementwise,
+    "split_reductions": reduction,
+    "split_affine": gemm,
+    "push_through_expands": expanded,
+    "drop_expands": broadcasting,
+    "sums_of_products": dot,
+    "request_on_the_right": column,
+    "group_pieces": neighbours,
+    "regroup_sums": sums,
+    "regroup_products": products,
+}
+
+
+def broken(rewrite: Rewrite) -> Rewrite:
+    """The rewrite with its results 1 % off."""
+
+    def apply(draft: Draft) -> None:
+        good = draft.replace
+
+        def replace(old: ir.Value, new: ir.Value, *note: str) -> None:
+            node = new.producer()
+            nodes = draft.nodes()
+            after = next((n for n in nodes if any(v is old for v in n.outputs)), nodes[0])
+            assert node is None or node in nodes
+            good(old, draft.emit("Mul", [new, draft.constant(np.asarray(1.01, np.float32))], after), *note)
+
+        draft.replace = replace  # type: ignore[method-assign]
+        try:
+            rewrite(draft)
+        finally:
+            del draft.replace
+
+    return apply
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_rewrite_fires_and_keeps_the_scores(name: str, sketch: Any, prove: Any) -> None:
+    g = sketch()
+    GRAPHS[name](g)
+    done = prove(g.network(), g.rates)
+    assert name in {change.rewrite for change in done.report.changes}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_wrong_rewrite_is_caught(name: str, sketch: Any, prove: Any) -> None:
+    g = sketch()
+    GRAPHS[name](g)
+    passes = [broken(p) if p.__name__ == name else p for p in PASSES]
+    with pytest.raises(AssertionError):
+        prove(g.network(), g.rates, passes)
+
+
+def test_rewriting_ends(sketch: Any, prove: Any) -> None:
+    g = sketch()
+    merged(g)
+    done = prove(g.network(), g.rates)
+    assert len(done.report.changes) < 40

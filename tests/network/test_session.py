@@ -1,0 +1,39 @@
+"""A session evaluates a graph, and refuses one that the engine does not know."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from recserve.errors import ConfigError
+from recserve.network.session import Session
+from recserve.rates import Rate
+
+
+def test_a_session_answers_by_output_name(sketch: Any) -> None:
+    g = sketch()
+    g.output(g.op("Neg", g.input("item", Rate.ITEM, 3)), dims=(3,))
+    session = Session(g.network().to_bytes(), threads=2)
+    assert (session.inputs, session.outputs) == (("item",), ("ctr",))
+    item = np.arange(6, dtype=np.float32).reshape(2, 3)
+    np.testing.assert_array_equal(session.run({"item": item})["ctr"], -item)
+
+
+def test_rows_that_are_not_contiguous_are_read_right(sketch: Any) -> None:
+    g = sketch()
+    g.output(g.op("Neg", g.input("item", Rate.ITEM, 3)), dims=(3,))
+    wide = np.arange(12, dtype=np.float32).reshape(2, 6)
+    np.testing.assert_array_equal(Session(g.network().to_bytes()).run({"item": wide[:, ::2]})["ctr"], -wide[:, ::2])
+
+
+def test_a_graph_with_an_unknown_op_is_refused() -> None:
+    value = [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, ["N"]) for n in ("item", "ctr")]
+    graph = helper.make_graph([helper.make_node("Odd", ["item"], ["ctr"], domain="own")], "g", value[:1], value[1:])
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("own", 1)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
+    with pytest.raises(ConfigError, match=r"ONNX Runtime .* cannot load the graph: .*Odd"):
+        Session(model.SerializeToString())
