@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import gc
+import json
+import logging
 from typing import Any
 
 import pytest
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from recserve.serving.messages import Limits
 
@@ -76,3 +80,38 @@ def test_a_long_body_before_a_partial_head_is_no_long_head(serve: Any, make_rank
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
         connection.sendall((HEAD % len(GOOD))[20:] + b"\r\n" + GOOD)
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def connections() -> int:
+    gc.collect()
+    return sum(isinstance(thing, HttpToolsProtocol) for thing in gc.get_objects())
+
+
+def test_a_client_that_resets_its_connection_leaves_no_memory(serve: Any, make_ranker: Any) -> None:
+    body = json.dumps({"candidates": list(range(1000))}).encode()
+    with start(serve, make_ranker) as server:
+        for _ in range(30):
+            with server.connect() as connection:
+                connection.sendall(HEAD % len(body) + b"\r\n" + body)
+                assert connection.recv(10)  # closing with the rest unread is a reset
+        with server.client() as client:
+            assert client.get("/healthz").status_code == 200
+        assert connections() < 10
+
+
+def test_pipelined_requests_of_a_client_that_left_are_dropped(
+    serve: Any, make_ranker: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    ranker = make_ranker()
+    wait = b'{"candidates":["a"],"user":{"act":"wait"}}'
+    request = HEAD % len(wait) + b"\r\n" + wait
+    with caplog.at_level(logging.DEBUG), serve({"b": ranker}) as server:
+        with server.connect() as connection:
+            connection.sendall(request * 3)
+            assert ranker.entered.wait(10)
+        with server.client() as client:
+            assert client.get("/healthz").status_code == 200  # by now the server knows that the other one left
+            ranker.gate.set()
+            assert client.post("/v1/models/rank:rank", content=GOOD).status_code == 200
+    assert len(ranker.calls) == 2  # the running one and the last
+    assert "Exception" not in caplog.text

@@ -48,6 +48,10 @@ class _BoundedProtocol(HttpToolsProtocol):
             self._answering.message_event.set()
         self.pipeline.clear()
         super().connection_lost(exc)
+        # Uvicorn forgets this timer when the client reset the connection, and the timer holds all of it in memory.
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
