@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from recserve.features.feature_set import FeatureSet
     from recserve.ranker import Ranker
 
+__version__: Final = "0.1.0"
+
 __all__ = ["Bundle", "FeatureSet", "Ragged", "Ranker"]
 
 _HOMES: Final = {

@@ -33,7 +33,9 @@ import pydantic
 from recserve import __version__
 from recserve.dtypes import F32
 from recserve.errors import BundleError, ConfigError
-from recserve.features import FeatureSet
+from recserve.features.assets import FEATURES_FILE, save_features
+from recserve.features.declared import Mode
+from recserve.features.feature_set import FeatureSet
 from recserve.network.model import Network
 from recserve.network.split import SplitNetwork, split_network
 from recserve.network.storage import load_split, save_split
@@ -60,7 +62,9 @@ class Manifest(pydantic.BaseModel, extra="forbid", strict=True, frozen=True):
     """manifest.json.
 
     Attributes:
-        profile: name and version of the feature semantics.
+        profile: of the feature semantics.
+        mode: what the columns hold.
+        encoded_separator: of the values of a cell in encoded mode.
         plan_digest: of the feature plan; checked at open, so that a plan compiled otherwise never serves.
         score: expression over the outputs by which candidates are ranked.
         tables: names of the embedding tables.
@@ -75,6 +79,8 @@ class Manifest(pydantic.BaseModel, extra="forbid", strict=True, frozen=True):
     created: str
     recserve_version: str
     profile: str
+    mode: Mode
+    encoded_separator: str
     plan_digest: str
     score: str
     outputs: list[str]
@@ -137,7 +143,7 @@ class Bundle:
         flat = network if isinstance(network, Network) else Network.load(network)
         ready = {key: value if isinstance(value, Table) else Table.direct(key, value) for key, value in tables.items()}
         say("compiling features")
-        graph = feature_set.compile().graph
+        graph = feature_set.graph
         inputs = match_inputs(graph, flat)
         say("splitting the network")
         split = split_network(flat, input_rates(inputs))
@@ -157,7 +163,9 @@ class Bundle:
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             recserve_version=__version__,
             profile=feature_set.profile,
-            plan_digest=feature_set.digest,
+            mode=feature_set.mode,
+            encoded_separator=feature_set.encoded_separator,
+            plan_digest="",
             score=ranking.text,
             outputs=list(flat.outputs),
             tables=sorted(kept),
@@ -182,7 +190,7 @@ class Bundle:
         folder = Path(path)
         manifest = _read_manifest(folder)
         _verify_files(folder, manifest, contents=verify)
-        features = FeatureSet.load(folder / "features.json", asset_dir=folder / "assets", profile=manifest.profile)
+        features = _load_features(folder, manifest.profile, manifest.mode, manifest.encoded_separator)
         if features.digest != manifest.plan_digest:
             raise BundleError(
                 f"this version of recserve compiles the features to plan {features.digest[:12]}, "
@@ -207,7 +215,7 @@ class Bundle:
 
     def pipeline(self, threads: int = 1) -> Pipeline:
         """The stages, compiled and ready; `threads` for each part of the network."""
-        graph = self.features.compile().graph
+        graph = self.features.graph
         flat = Network.load(self.path / "network" / "flat.onnx")
         cuts = decide_cuts(graph, match_inputs(graph, flat), self.split)
         return Pipeline(self.features, self.tables, self.split, cuts, threads=threads)
@@ -247,7 +255,8 @@ def _publish(
     target.parent.mkdir(parents=True, exist_ok=True)
     draft_folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
-        features.save(draft_folder / "features.json", asset_dir=draft_folder / "assets")
+        save_features(features, draft_folder)
+        saved = _load_features(draft_folder, draft.profile, draft.mode, draft.encoded_separator)
         (draft_folder / "tables").mkdir()
         for table in tables.values():
             table.save(draft_folder / "tables")
@@ -259,7 +268,7 @@ def _publish(
             for path in sorted(draft_folder.rglob("*"))
             if path.is_file()
         }
-        manifest = draft.model_copy(update={"files": files})
+        manifest = draft.model_copy(update={"files": files, "plan_digest": saved.digest})
         (draft_folder / MANIFEST).write_bytes(orjson.dumps(manifest.model_dump(), option=orjson.OPT_INDENT_2))
         for path in draft_folder.rglob("*"):
             _sync(path)
@@ -270,6 +279,17 @@ def _publish(
         raise ConfigError(f"cannot publish: {error}", code="cannot_write", where=str(target)) from error
     finally:
         shutil.rmtree(draft_folder, ignore_errors=True)
+
+
+def _load_features(folder: Path, profile: str, mode: Mode, encoded_separator: str) -> FeatureSet:
+    path = folder / FEATURES_FILE
+    try:
+        document = orjson.loads(path.read_bytes())
+        return FeatureSet.from_fg_json(document, mode, profile, folder, encoded_separator)
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise BundleError(f"cannot be read: {error}", code="damaged_file", where=str(path)) from error
+    except ConfigError as error:
+        raise error.at(str(path)) from None
 
 
 def _sync(path: Path) -> None:

@@ -11,6 +11,7 @@ Axes: N candidates, K of the answer, M items of a batch.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -131,8 +132,8 @@ class Ranker:
         total = None if items is None else count_items(items)
         ranker = cls(bundle, pipeline, "int64" if is_int else "string", total or 1024)
         if first is not None and batches is not None:
-            done = ranker.upsert_items(first)
-            for batch in batches:
+            done = 0
+            for batch in itertools.chain([first], batches):
                 done += ranker.upsert_items(batch)
                 if progress is not None:
                     progress(f"items: {done:,}" + (f" of {total:,}" if total else ""))
@@ -247,9 +248,11 @@ class Ranker:
             timings["gather"] = (time.perf_counter_ns() - start) / 1e3
             parts.append((stored, self.pipeline.candidate.score(worker.candidate, state, batch, timings)))
         if inline is not None and len(inline.positions):
-            payloads = self.pipeline.item.make_payloads(worker.item, inline.columns, len(inline.positions))
+            rows = len(inline.positions)
+            columns = self.pipeline.item.read_columns(inline.columns, rows)
+            payloads = self.pipeline.item.make_payloads(worker.item, columns, rows)
             batch = CandidateBatch(
-                len(inline.positions),
+                rows,
                 self._candidate_columns(listed, inline.positions),
                 self.pipeline.item.split_fixed(payloads.fixed),
                 payloads.ragged,
@@ -275,7 +278,7 @@ class Ranker:
         return CandidateBatch(rows, self._candidate_columns(listed, positions), gathered, ragged, keep=ranges)
 
     def _candidate_columns(self, listed: CandidateList, positions: I64) -> ColumnBatch:
-        return ColumnBatch.from_columns(listed.columns_at(positions), rows=len(positions))
+        return self.pipeline.candidate.read_columns(listed.columns_at(positions), len(positions))
 
     def _order(self, outputs: dict[str, F32], rows: int, top_k: int | None) -> tuple[I64, F32]:
         """(int64[K] positions of the best, float32[K] their scores)."""
@@ -309,14 +312,9 @@ class Ranker:
             DataError: a row cannot be read; nothing changes then.
         """
         done = 0
-        for batch in (
-            [items] if hasattr(items, "schema") and not hasattr(items, "to_batches") else read_item_batches(items)
-        ):
+        for batch in read_item_batches(items, ITEM_ID):
+            columns = self.pipeline.item.read_columns(batch, len(batch))
             ids = batch.column(batch.schema.get_field_index(ITEM_ID))
-            columns = ColumnBatch.from_columns(
-                {name: batch.column(i) for i, name in enumerate(batch.schema.names) if name in self._columns["item"]},
-                rows=len(batch),
-            )
             with self._borrow_worker() as worker:
                 payloads = self.pipeline.item.make_payloads(worker.item, columns, len(batch))
                 self.store.upsert_rows(ids, payloads.fixed, payloads.ragged)

@@ -108,7 +108,7 @@ def test_one_call_fills_the_columns_of_many_features_and_no_others() -> None:
     values = Values(5)
     ids = rng.integers(0, 20, 6)
     steps_ids = rng.integers(0, 20, 5)
-    numbers = rng.standard_normal(8)
+    numbers = rng.standard_normal(8).astype(np.float32)
     values.put(0, ids, np.array([4, 0, 1]), np.array([6, 1, 1]))
     values.put(1, ids, np.array([2]), np.array([5]), stride=0)
     values.put(2, numbers, np.array([0, 2, 3]), np.array([2, 3, 3]))
@@ -133,7 +133,7 @@ def test_one_call_fills_the_columns_of_many_features_and_no_others() -> None:
     assert np.array_equal(flat[:, :3], pooled)
     once = reference.pool(other, ids[:2], np.array([2]), "mean")
     assert np.array_equal(flat[:, 4:6], np.repeat(once, 3, axis=0))
-    dense = numbers.astype(np.float32)
+    dense = numbers
     assert np.array_equal(flat[:, 8:10], [dense[:2], [dense[2], 0], [0, 0]])
     steps = reference.pad(reference.pool(table, steps_ids, np.ones(5, np.int64)), np.array([4, 0, 1]), 2)
     assert np.array_equal(sequence[:, :, 1:4], steps)

@@ -179,6 +179,13 @@ def decide_cuts(graph: PlanGraph, inputs: tuple[NetworkInput, ...], split: Split
     )
 
 
+def _reads(graph: PlanGraph, value: int) -> tuple[int, ...]:
+    """What an op needs: its inputs, and the steps that its rows are and that those of its inputs are."""
+    inputs = graph.ops[value].inputs
+    domains = {graph.values[i].domain for i in (value, *inputs)}
+    return (*inputs, *(domain for domain in domains if domain is not None))
+
+
 def _ancestors(graph: PlanGraph, roots: Iterable[int]) -> set[int]:
     """The values `roots` and all that they are made of."""
     found: set[int] = set()
@@ -187,7 +194,7 @@ def _ancestors(graph: PlanGraph, roots: Iterable[int]) -> set[int]:
         value = stack.pop()
         if value not in found:
             found.add(value)
-            stack.extend(graph.ops[value].inputs)
+            stack.extend(_reads(graph, value))
     return found
 
 
@@ -225,7 +232,7 @@ def _candidate_ops(graph: PlanGraph, roots: set[int]) -> tuple[tuple[int, ...], 
             if rate is Rate.ITEM:
                 _check_can_repeat(graph, value)
             ops.add(value)
-            stack.extend(graph.ops[value].inputs)
+            stack.extend(_reads(graph, value))
     return tuple(sorted(ops)), tuple(sorted(ragged)), tuple(sorted(shared))
 
 

@@ -39,7 +39,11 @@ class FlatPipeline:
                 spec = entry.output.spec
                 table = find_table(spec, self._tables)
                 value = values[spec.name]
-                tensors[entry.name] = _make_dense(value) if table is None else look_up(table, value, spec.pooling)
+                if table is None:
+                    tensors[entry.name] = _make_dense(value)
+                else:
+                    assert isinstance(value, Ragged)
+                    tensors[entry.name] = look_up(table, value, spec.pooling)
         for entry in self._inputs:
             if entry.output is None and entry.sequence is not None:
                 tensors[entry.name] = _lengths_of(entry.sequence, self._inputs, values)

@@ -11,21 +11,22 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from recserve import memory
 from recserve.dtypes import F32, I64
 from recserve.errors import InvariantError
-from recserve.features import FeatureSet
-from recserve.features.compiled import Stage, Workspace
+from recserve.features.feature_set import FeatureSet
 from recserve.features.graph import PlanGraph
-from recserve.features.ingest import ColumnBatch
+from recserve.features.ingest import ColumnBatch, ingest_row
+from recserve.features.stage import Stage, Workspace
 from recserve.network.session import Session
 from recserve.network.split import Part, SplitNetwork
 from recserve.rates import Rate
 from recserve.staging.cuts import Cuts
+from recserve.staging.draw import column_sides, draw_columns
 from recserve.staging.tensors import Buffers, Tensor, TensorMaker
 from recserve.tables.table import Table
 
@@ -80,6 +81,8 @@ class CandidateBatch:
     columns: ColumnBatch
     gathered: Mapping[str, Tensor]
     ragged: I64
+    keep: Any = None
+    """Whatever the descriptors point into."""
 
 
 class _RateStage:
@@ -87,10 +90,18 @@ class _RateStage:
 
     def __init__(self, pipeline: Pipeline, rate: Rate, part: Part | None) -> None:
         cuts = pipeline.cuts
-        self.features: Final = pipeline.compile_stage(cuts.ops[rate])
-        self.tensors: Final = TensorMaker(cuts.inputs_of(rate), pipeline.tables)
+        self.features: Final = Stage(pipeline.graph, cuts.ops[rate])
+        self.tensors: Final = TensorMaker(cuts.inputs_of(rate), pipeline.tables, self.features.slot_of)
         self.session: Final = Session(part.model, pipeline.threads) if part is not None else None
         self._part_inputs: Final = tuple(part.inputs) if part is not None else ()
+
+    def read_columns(self, columns: Any, rows: int) -> ColumnBatch:
+        """Columns of `rows` rows or 1, as the stage reads them; what lacks is missing.
+
+        Raises:
+            DataError: a column is of another length, or holds what a cell cannot hold; names it.
+        """
+        return ColumnBatch.from_columns(columns, self.features.columns, allows_absent=True, rows=rows)
 
     def run(self, scratch: Scratch, columns: ColumnBatch, rows: int) -> dict[str, Tensor]:
         """Input tensors of the network, and outputs of the part, all with `rows` rows."""
@@ -136,17 +147,21 @@ class Pipeline:
         self.split: Final = split
         self.cuts: Final = cuts
         self.threads: Final = threads
-        plan = features.compile()
-        self.graph: Final[PlanGraph] = plan.graph
-        self._compiled: Final = plan.compiled
+        self.graph: Final[PlanGraph] = features.graph
         self.item: Final = ItemStage(self)
         self.request: Final = RequestStage(self)
         self.candidate: Final = CandidateStage(self)
         self.outputs: Final = tuple(split.candidate.outputs)
 
-    def compile_stage(self, ops: tuple[int, ...]) -> Stage:
-        """The compiled form of some ops of the plan."""
-        return self._compiled.stage(ops)
+    def columns_of(self, side: str) -> tuple[str, ...]:
+        """Raw columns of a side that the stages read."""
+        stages = (self.item.features, self.request.features, self.candidate.features)
+        return tuple(dict.fromkeys(use.name for stage in stages for use in stage.columns if use.side == side))
+
+    def warm(self) -> None:
+        """Run every stage once, so that no request meets anything for the first time."""
+        rng = np.random.default_rng(0)
+        run_staged(self, draw_columns(self.graph, {"user": 1, "context": 1, "item": 2, "candidate": 2}, rng))
 
     def scratch(self) -> Scratch:
         """Fresh memory for a stage."""
@@ -189,7 +204,16 @@ class RequestStage(_RateStage):
 
     def __init__(self, pipeline: Pipeline) -> None:
         super().__init__(pipeline, Rate.REQUEST, pipeline.split.request)
+        self._names: Final = tuple(use.name for use in self.features.columns)
         self._crossing: Final = tuple(name for name, rate in pipeline.split.crossings.items() if rate is Rate.REQUEST)
+
+    def read_row(self, row: Mapping[str, Any]) -> ColumnBatch:
+        """The columns of one request; what lacks is missing.
+
+        Raises:
+            DataError: a cell holds what a cell cannot hold; names the column.
+        """
+        return ingest_row(row, self._names)
 
     def make_state(self, scratch: Scratch, columns: ColumnBatch) -> RequestState:
         """What one request's candidates share.
@@ -206,15 +230,20 @@ class CandidateStage:
 
     def __init__(self, pipeline: Pipeline) -> None:
         cuts = pipeline.cuts
-        self._graph: Final = pipeline.graph
-        self.features: Final = pipeline.compile_stage(cuts.ops[Rate.CANDIDATE])
-        self.tensors: Final = TensorMaker(cuts.inputs_of(Rate.CANDIDATE), pipeline.tables)
+        self.features: Final = Stage(pipeline.graph, cuts.ops[Rate.CANDIDATE])
+        self.tensors: Final = TensorMaker(cuts.inputs_of(Rate.CANDIDATE), pipeline.tables, self.features.slot_of)
         self.session: Final = Session(pipeline.split.candidate.model, pipeline.threads)
         self._inputs: Final = tuple(pipeline.split.candidate.inputs)
         self._outputs: Final = tuple(pipeline.split.candidate.outputs)
         self._shared: I64 = np.array(cuts.shared, np.int64)
+        row_values = [value for value in cuts.shared if pipeline.graph.values[value].domain is None]
+        self._shared_rows: I64 = np.array(row_values, np.int64)
         self._ragged: I64 = np.array([column.value for column in cuts.ragged], np.int64)
         self._has_features: Final = bool(cuts.ops[Rate.CANDIDATE])
+
+    def read_columns(self, columns: Any, rows: int) -> ColumnBatch:
+        """Candidate-side columns of `rows` rows or 1; what lacks is missing. Raises as the other stages do."""
+        return ColumnBatch.from_columns(columns, self.features.columns, allows_absent=True, rows=rows)
 
     def score(
         self,
@@ -236,9 +265,9 @@ class CandidateStage:
         tensors: dict[str, Tensor] = {}
         if self._has_features:
             values = scratch.workspace.values
-            if len(self._shared):
-                values[self._shared] = state.values[self._shared]
-                values[self._shared, memory.STRIDE] = 0
+            values[self._shared] = state.values[self._shared]
+            values[self._shared_rows, memory.STRIDE] = 0
+            values[self._shared_rows, memory.ROWS] = rows
             if len(self._ragged):
                 values[self._ragged] = batch.ragged
             self.features.run(scratch.workspace, batch.columns, rows)
@@ -262,3 +291,17 @@ def _as_column(name: str, answer: Tensor, rows: int) -> F32:
     if answer.ndim == 2 and answer.shape[1] == 1:
         answer = answer[:, 0]
     return np.asarray(answer, np.float32)
+
+
+def run_staged(pipeline: Pipeline, columns: Mapping[str, list[Any]]) -> dict[str, F32]:
+    """Outputs of one request over all rows of its item and candidate columns, each stage once; no item store."""
+    sides = column_sides(pipeline.graph)
+    rows = max((len(columns[c]) for c, side in sides.items() if side in ("item", "candidate")), default=1)
+    item_scratch, request_scratch, scratch = (pipeline.scratch() for _ in range(3))
+    payloads = pipeline.item.make_payloads(item_scratch, pipeline.item.read_columns(columns, rows), rows)
+    row = {column: columns[column][0] for column, side in sides.items() if side in ("user", "context")}
+    state = pipeline.request.make_state(request_scratch, pipeline.request.read_row(row))
+    batch = CandidateBatch(
+        rows, pipeline.candidate.read_columns(columns, rows), pipeline.item.split_fixed(payloads.fixed), payloads.ragged
+    )
+    return pipeline.candidate.score(scratch, state, batch)

@@ -10,11 +10,10 @@ import numpy as np
 
 from recserve.dtypes import F32
 from recserve.errors import ConfigError
-from recserve.features.ingest import ColumnBatch
 from recserve.network.model import Network
-from recserve.staging.draw import column_sides, draw_columns, sample_columns
+from recserve.staging.draw import draw_columns, sample_columns
 from recserve.staging.flat import FlatPipeline
-from recserve.staging.pipeline import CandidateBatch, Pipeline
+from recserve.staging.pipeline import Pipeline, run_staged
 
 REQUESTS: Final = 6
 CANDIDATES: Final = 33
@@ -80,26 +79,6 @@ def _with_rows(columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
         name = next(iter(columns))
         return columns | {name: columns[name] * CANDIDATES}
     return columns
-
-
-def run_staged(pipeline: Pipeline, columns: Mapping[str, list[Any]]) -> dict[str, F32]:
-    """Outputs of one request over all rows of its item columns, each stage once; no item store."""
-    sides = column_sides(pipeline.graph)
-    rows = max((len(columns[c]) for c, side in sides.items() if side in ("item", "candidate")), default=CANDIDATES)
-
-    def take(*wanted: str) -> dict[str, list[Any]]:
-        return {column: columns[column] for column, side in sides.items() if side in wanted}
-
-    item_scratch, request_scratch, scratch = (pipeline.scratch() for _ in range(3))
-    payloads = pipeline.item.make_payloads(item_scratch, ColumnBatch.from_columns(take("item"), rows=rows), rows)
-    state = pipeline.request.make_state(request_scratch, ColumnBatch.from_columns(take("user", "context"), rows=1))
-    batch = CandidateBatch(
-        rows,
-        ColumnBatch.from_columns(take("candidate"), rows=rows),
-        pipeline.item.split_fixed(payloads.fixed),
-        payloads.ragged,
-    )
-    return pipeline.candidate.score(scratch, state, batch)
 
 
 def _compare(name: str, found: F32, expected: F32) -> float:

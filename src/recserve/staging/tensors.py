@@ -5,7 +5,7 @@ Axes: N rows of a stage, L steps of the longest row of a sequence group, G seque
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -59,7 +59,19 @@ class Buffers:
 class TensorMaker:
     """Makes the tensors of some of the network's inputs from the values of one stage. For any number of threads."""
 
-    def __init__(self, inputs: Sequence[NetworkInput], tables: Mapping[str, Table]) -> None:
+    def __init__(
+        self, inputs: Sequence[NetworkInput], tables: Mapping[str, Table], slot_of: Callable[[int], int]
+    ) -> None:
+        """Prepare the lookups.
+
+        Args:
+            inputs: to make; sequence lengths among them.
+            tables: by name.
+            slot_of: value of the plan → row of the value table that holds it after the stage's run.
+
+        Raises:
+            ConfigError: a table is missing or has another shape than its features.
+        """
         features = [entry for entry in inputs if entry.output is not None]
         self._names: Final = tuple(entry.name for entry in features)
         groups = list(dict.fromkeys(entry.sequence for entry in inputs if entry.sequence is not None))
@@ -73,17 +85,17 @@ class TensorMaker:
             lookups.append(
                 Lookup(
                     feature=entry.name,
-                    value=output.value,
+                    value=slot_of(output.value),
                     buffer=buffer,
                     table=find_table(output.spec, tables),
                     width=output.spec.dim,
                     pooling=output.spec.pooling,
                     is_weighted=output.spec.is_weighted,
-                    steps=output.steps,
+                    steps=None if output.steps is None else slot_of(output.steps),
                 )
             )
         members = sorted(
-            (groups.index(entry.sequence), entry.steps, entry.name)
+            (groups.index(entry.sequence), slot_of(entry.steps), entry.name)
             for entry in inputs
             if entry.sequence is not None and entry.steps is not None
         )

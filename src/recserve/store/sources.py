@@ -12,7 +12,7 @@ import pyarrow.parquet as pa_parquet
 
 from recserve.errors import DataError, suggest
 
-ItemSource: TypeAlias = str | Path | pa.Table | Sequence[Mapping[str, Any]]
+ItemSource: TypeAlias = str | Path | pa.Table | pa.RecordBatch | Sequence[Mapping[str, Any]]
 BATCH_ROWS: Final = 8192
 _PARQUET: Final = (".parquet", ".pq")
 _NDJSON: Final = (".ndjson", ".jsonl", ".json")
@@ -31,7 +31,8 @@ def read_item_batches(source: ItemSource, id_column: str = "item_id") -> Iterato
     if isinstance(source, str | Path):
         batches, where = _read_file(Path(source)), str(source)
     else:
-        table = source if isinstance(source, pa.Table) else table_of_rows(source)
+        table = pa.Table.from_batches([source]) if isinstance(source, pa.RecordBatch) else source
+        table = table if isinstance(table, pa.Table) else table_of_rows(source)
         batches, where = iter(table.to_batches(max_chunksize=BATCH_ROWS)), "items"
     for batch in batches:
         if id_column not in batch.schema.names:

@@ -26,11 +26,11 @@ from numba.extending import intrinsic
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from recserve.dtypes import I64
-from recserve.memory import ENDS, FIELDS, ROWS, STARTS, STRIDE, VALUES, WEIGHTS, view_f32, view_f64, view_i64
+from recserve.memory import ENDS, FIELDS, ROWS, STARTS, STRIDE, VALUES, WEIGHTS, view_f32, view_i64
 
 # The fields of a lookup.
 VALUE: Final = 0
-"""Row of the value table: ids or signs, or of a dense feature float64 numbers."""
+"""Row of the value table: ids or signs, or of a dense feature float32 elements."""
 STEPS: Final = 1
 """Row of the value table whose row n gives the steps of row n; -1: not a sequence."""
 TABLE: Final = 2
@@ -212,10 +212,10 @@ def _copy_rows(lookup: Fields, value: Fields, first: int, end: int, target: tupl
     for row in range(first, end):
         start = load_i64(value[STARTS] + 8 * row * value[STRIDE])
         count = min(load_i64(value[ENDS] + 8 * row * value[STRIDE]) - start, dim)
-        source = view_f64(value[VALUES] + 8 * start, dim)
+        source = view_f32(value[VALUES] + 4 * start, dim)
         out = view_f32(out_address + (row - first) * stride_bytes, dim)
         for d in range(count):
-            out[d] = np.float32(source[d])
+            out[d] = source[d]
         for d in range(count, dim):
             out[d] = np.float32(0.0)
 

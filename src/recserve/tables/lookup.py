@@ -30,11 +30,11 @@ class Lookup:
 
     Attributes:
         feature: its name, for errors.
-        value: row of the value table: ids or signs of a table, or float64 numbers of a dense feature. Of a sequence,
+        value: row of the value table: ids or signs of a table, or float32 elements of a dense feature. Of a sequence,
             its rows are steps.
         buffer: which buffer to write to.
         column: first column to write.
-        table: None for a dense feature, whose numbers are copied as float32; a row short of numbers ends in zeros.
+        table: None for a dense feature, whose elements are copied; a row short of elements ends in zeros.
         width: columns of a dense feature; of a sparse one always the table's dim.
         pooling: "sum" or "mean".
         is_weighted: multiply rows by the value's weights, which must be there; else weights are ignored.
