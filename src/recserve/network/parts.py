@@ -18,7 +18,7 @@ from recserve.dtypes import BY_ONNX
 from recserve.errors import InvariantError
 from recserve.network.cut import measured, reads, shape_slot, size_names
 from recserve.network.draft import Draft
-from recserve.network.facts import Fact, Facts, captured, subgraphs
+from recserve.network.facts import Fact, Facts, captured, sources, subgraphs
 from recserve.network.model import TensorSpec
 from recserve.network.rules.elementwise import BROADCASTING
 from recserve.network.sizes import ROWS, N, Size
@@ -85,8 +85,8 @@ class PartBuilder:
         for value in outputs:
             self.graph.outputs.append(value)
         self.graph.sort()
-        self._drop_dead()
-        used = [v for v in self.graph.inputs if v.uses() or self.rate is Rate.CANDIDATE]
+        read = self._drop_dead()
+        used = [v for v in self.graph.inputs if id(v) in read or self.rate is Rate.CANDIDATE]
         del self.graph.inputs[:]
         self.graph.inputs.extend(used)
         proto = ir.to_proto(self.model)
@@ -254,10 +254,21 @@ class PartBuilder:
         self._count += 1
         return self._count
 
-    def _drop_dead(self) -> None:
-        from onnx_ir.passes.common import RemoveUnusedNodesPass
-
-        RemoveUnusedNodesPass()(self.model)
+    def _drop_dead(self) -> set[int]:
+        """Keep the nodes and weights that the outputs need; answer with the identities of all values they read."""
+        read = {id(v) for v in self.graph.outputs}
+        dead: list[ir.Node] = []
+        for node in reversed(self.graph):
+            if any(id(v) in read for v in node.outputs):
+                read |= {id(v) for v in sources(node)}
+            else:
+                dead.append(node)
+        # Not `safe`: what reads a dead value is dead itself, or inside of a dead node.
+        self.graph.remove(dead, safe=False)
+        for name, value in list(self.graph.initializers.items()):
+            if id(value) not in read:
+                del self.graph.initializers[name]
+        return read
 
 
 def _replace_inside(node: ir.Node, old: ir.Value, new: ir.Value) -> None:
