@@ -1,0 +1,159 @@
+"""The fast engine: a plan's stages, one for each rate, and all of it for offline use.
+
+Axes: N rows, S steps over all rows, V values over all rows.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from recserve import memory
+from recserve.columns import Ragged
+from recserve.dtypes import I64
+from recserve.errors import InvariantError
+from recserve.features.graph import GraphOutput, PlanGraph
+from recserve.features.ingest import ColumnBatch, ingest_row
+from recserve.features.op import Kind
+from recserve.features.outputs import OutputKind
+from recserve.features.stage import Stage, Workspace
+from recserve.rates import Rate
+
+__all__ = ["CompiledPlan", "Stage", "Workspace"]
+
+CHUNK_ROWS: Final = 4096
+"""Rows of an offline batch that are run at once: enough to hide the cost of a call, few enough to stay in the cache."""
+
+Output = npt.NDArray[np.float32] | Ragged
+
+
+class CompiledPlan:
+    """A plan ready to run. Immutable; threads may share it.
+
+    Stages are built when first asked for. `warm` builds all of them and runs each once, so that no request waits for a
+    compilation.
+
+    Attributes:
+        graph: the ops.
+        profile: semantics profile; it has already shaped the ops.
+    """
+
+    def __init__(self, graph: PlanGraph, profile: str = "pyfg") -> None:
+        self.graph = graph
+        self.profile = profile
+        self._local = threading.local()
+
+    @cached_property
+    def item(self) -> Stage:
+        """Ops that depend on item columns only. Reads no other stage."""
+        return Stage(self.graph, self.graph.of_rate(Rate.ITEM))
+
+    @cached_property
+    def request(self) -> Stage:
+        """Ops that depend on user and context columns only, and constant features. Reads no other stage."""
+        constant = [o.value for o in self.graph.outputs if self.graph.values[o.value].rate is Rate.CONSTANT]
+        return Stage(self.graph, [*self.graph.of_rate(Rate.REQUEST), *constant])
+
+    @cached_property
+    def candidate(self) -> Stage:
+        """Ops that depend on both, or on candidate columns. Imports values of the item and request stages."""
+        return Stage(self.graph, self.graph.of_rate(Rate.CANDIDATE))
+
+    @cached_property
+    def flat(self) -> Stage:
+        """All ops, and the outputs as they leave the plan."""
+        exports = tuple(dict.fromkeys(output.value for output in self.graph.outputs))
+        return Stage(self.graph, range(len(self.graph.ops)), exports=exports)
+
+    def warm(self) -> None:
+        """Build all stages, and run those that stand alone on a row of missing cells."""
+        for stage in (self.item, self.request, self.candidate, self.flat):
+            if not stage.imports:
+                names = [use.name for use in stage.columns]
+                stage.run(Workspace(stage.slots), ingest_row({}, names), 1)
+
+    def run(self, columns: Any, types: Mapping[str, str] | None = None, training: bool = False) -> dict[str, Output]:
+        """Extract all features of a batch; see `plan.Plan.run`.
+
+        Args:
+            columns: a mapping of name to list, NumPy or Arrow array, or an Arrow Table or RecordBatch; N rows or 1.
+            types: type names that cells are to have.
+            training: masks are applied.
+
+        Raises:
+            DataError: a column or a cell is wrong.
+        """
+        batch = ColumnBatch.from_columns(columns, self.flat.columns, types)
+        workspace = self._workspace()
+        parts: list[list[Any]] = []
+        for first in range(0, max(batch.rows, 1), CHUNK_ROWS):
+            count = min(CHUNK_ROWS, batch.rows - first)
+            chunk = batch if count == batch.rows else batch.slice(first, count)
+            self.flat.run(workspace, chunk, count, training)
+            parts.append([self._read(workspace, output) for output in self.graph.outputs])
+        return {output.spec.name: _joined([part[i] for part in parts]) for i, output in enumerate(self.graph.outputs)}
+
+    def _workspace(self) -> Workspace:
+        """This thread's scratch for offline runs."""
+        if not hasattr(self._local, "workspace"):
+            self._local.workspace = Workspace(self.flat.slots, 1 << 22)
+        workspace: Workspace = self._local.workspace
+        return workspace
+
+    def _read(self, workspace: Workspace, output: GraphOutput) -> Output:
+        """One output after a run of `flat`."""
+        slot, spec = self.flat.exports[output.value], output.spec
+        kind = self.graph.values[output.value].kind
+        row = workspace.values[slot].tolist()
+        count = row[memory.COUNT]
+        if kind is Kind.DENSE:
+            dense = workspace.read(row[memory.VALUES], count, np.float32).reshape(-1, spec.dim)
+            if spec.kind is OutputKind.DENSE:
+                return dense
+            steps = self._step_counts(workspace, output)
+            return Ragged(dense, steps, seq_lengths=steps)
+        offsets = workspace.offsets(slot)
+        values = _read_elements(workspace, row, kind)
+        weights = workspace.read(row[memory.WEIGHTS], count, np.float32) if row[memory.WEIGHTS] else None
+        if output.steps is None:
+            return Ragged(values, np.diff(offsets), weights)
+        steps = self._step_counts(workspace, output)
+        bounds = offsets[np.concatenate(([0], np.cumsum(steps)))]
+        return Ragged(values, np.diff(bounds), weights, np.diff(offsets), steps)
+
+    def _step_counts(self, workspace: Workspace, output: GraphOutput) -> I64:
+        if output.steps is None:
+            raise InvariantError(f"output {output.spec.name!r} is a sequence without steps")
+        return np.diff(workspace.offsets(output.steps))
+
+
+def _read_elements(workspace: Workspace, row: Sequence[int], kind: Kind) -> npt.NDArray[Any]:
+    """The elements of an exported value: int64[V] ids, or object[V] texts."""
+    count = row[memory.COUNT]
+    if kind is not Kind.TOKENS:
+        return workspace.read(row[memory.VALUES], count, np.int64)
+    bounds = workspace.read(row[memory.TOKEN_OFFSETS], count + 1, np.int64).tolist()
+    text = workspace.read(row[memory.VALUES], bounds[-1], np.uint8).tobytes()
+    tokens = [text[a:b].decode(errors="surrogateescape") for a, b in pairwise(bounds)]
+    result = np.empty(count, object)
+    result[:] = tokens
+    return result
+
+
+def _joined(parts: list[Any]) -> Output:
+    """One output of all chunks."""
+    if len(parts) == 1:
+        single: Output = parts[0]
+        return single
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts)
+    names = ("values", "lengths", "weights", "key_lengths", "seq_lengths")
+    columns = {name: [getattr(part, name) for part in parts] for name in names}
+    joined: dict[str, Any] = {k: None if found[0] is None else np.concatenate(found) for k, found in columns.items()}
+    return Ragged(**joined)

@@ -1,0 +1,247 @@
+"""Maps: an index for each row, and lookups in it.
+
+The index of the map row with the elements [s, e) is int32[4 * (e - s)] at 4 * s of EXTRA, of which the first c entries
+are a hash table with linear probing, c the power of two from 2 * (e - s) on: element number within the row + 1, or 0.
+So it lies where the row's elements say, and needs no directory of its own. VALUES are the key hashes.
+"""
+
+from __future__ import annotations
+
+# ruff: noqa: PLR0917  (compiled functions pass their state one by one)
+from typing import Any
+
+import numpy as np
+
+from recserve.dtypes import I64
+from recserve.features.kernels.jit import inner
+from recserve.features.kernels.layout import EIGHT_BYTES, OK, OUT, P0, TOKENS, A, B, C
+from recserve.features.kernels.numeric import combine
+from recserve.features.kernels.rows import (
+    copy_elements,
+    distinct_rows,
+    end_of,
+    first_of,
+    give_back,
+    load,
+    packed,
+    room_for,
+    set_elements,
+    set_offsets,
+    share_rows,
+    take,
+    take_rest,
+    value_at,
+)
+from recserve.memory import (
+    COUNT,
+    EXTRA,
+    EXTRA_COUNT,
+    FIELDS,
+    OUT_OF_MEMORY,
+    ROWS,
+    STRIDE,
+    TOKEN_OFFSETS,
+    VALUES,
+    view_f64,
+    view_i32,
+    view_i64,
+)
+
+
+@inner
+def capacity_of(count: int) -> Any:
+    """Entries of the index of a row with `count` keys."""
+    capacity = 2
+    while capacity < 2 * count:
+        capacity *= 2
+    return capacity
+
+
+@inner
+def build_map(op: I64, run: I64) -> Any:
+    """BuildMap. P0: keeps_all."""
+    target, address = value_at(run, op[OUT]), packed(run, op[A], EIGHT_BYTES, False)
+    if address < 0:
+        return OUT_OF_MEMORY
+    keys = view_i64(address, FIELDS)
+    share_rows(keys, target)
+    extra = take(run, 16 * keys[COUNT])
+    if extra < 0:
+        return OUT_OF_MEMORY
+    target[VALUES], target[EXTRA], target[EXTRA_COUNT] = keys[VALUES], extra, 4 * keys[COUNT]
+    for n in range(distinct_rows(keys)):
+        first = first_of(keys, n)
+        count = end_of(keys, n) - first
+        if count == 0:
+            continue
+        mask = capacity_of(count) - 1
+        table, hashes = view_i32(extra + 16 * first, mask + 1), view_i64(keys[VALUES] + 8 * first, count)
+        for j in range(mask + 1):
+            table[j] = 0
+        for j in range(count):
+            at = hashes[j] & mask
+            while table[at] != 0 and (op[P0] or hashes[table[at] - 1] != hashes[j]):
+                at = (at + 1) & mask
+            table[at] = j + 1
+    return OK
+
+
+@inner
+def _probe(index: I64, first: int, count: int, key: int, hits: int, most: int, base: int) -> Any:
+    """Write base + the number of each element with the hash `key` at `hits`; how many, or -1 if more than `most`."""
+    mask, found = capacity_of(count) - 1, 0
+    table, hashes = view_i32(index[EXTRA] + 16 * first, mask + 1), view_i64(index[VALUES] + 8 * first, count)
+    at = key & mask
+    while table[at] != 0:
+        element = table[at] - 1
+        if hashes[element] == key:
+            if found >= most:
+                return -1
+            view_i64(hits + 8 * found, 1)[0] = base + element
+            found += 1
+        at = (at + 1) & mask
+    return found
+
+
+@inner
+def find_hits(op: I64, run: I64, directory: int, distinct: int) -> Any:
+    """The elements of the values (B) under the keys (C) of each row: their address, in the rest of the arena, or -1.
+
+    `directory` gets the offsets of the rows. Kept: what the offsets say; `give_back` has been called.
+    """
+    index, values, keys = value_at(run, op[A]), value_at(run, op[B]), value_at(run, op[C])
+    hits, room = take_rest(run)
+    offsets, total = view_i64(directory, distinct + 1), 0
+    offsets[0] = 0
+    for n in range(distinct):
+        first = first_of(index, n)
+        count = end_of(index, n) - first
+        if count > 0:
+            base = first_of(values, n)
+            for j in range(first_of(keys, n), end_of(keys, n)):
+                key = load(keys[VALUES] + 8 * j)
+                found = _probe(index, first, count, key, hits + 8 * total, room // 8 - total, base)
+                if found < 0:
+                    return OUT_OF_MEMORY
+                total += found
+        offsets[n + 1] = total
+    give_back(run, hits, 8 * total)
+    return hits
+
+
+@inner
+def _rows_of(op: I64, run: I64) -> Any:
+    """(distinct rows, rows) of a lookup."""
+    index, values, keys = value_at(run, op[A]), value_at(run, op[B]), value_at(run, op[C])
+    rows = max(index[ROWS], values[ROWS], keys[ROWS])
+    is_same = index[STRIDE] == 0 and values[STRIDE] == 0 and keys[STRIDE] == 0
+    return 1 if is_same else rows, rows
+
+
+@inner
+def lookup_numbers(op: I64, run: I64) -> Any:
+    """LookupNumbers. P0: combiner."""
+    values, target = value_at(run, op[B]), value_at(run, op[OUT])
+    distinct, rows = _rows_of(op, run)
+    directory = take(run, 8 * (distinct + 1))
+    hits = find_hits(op, run, directory, distinct) if directory >= 0 else OUT_OF_MEMORY
+    if hits < 0:
+        return OUT_OF_MEMORY
+    offsets = view_i64(directory, distinct + 1)
+    found, out, at, position = view_i64(hits, offsets[distinct]), view_f64(hits, offsets[distinct]), 0, 0
+    for n in range(distinct):
+        end, first = offsets[n + 1], at
+        while position < end:  # numbers replace the hits they came from
+            x = view_f64(values[VALUES] + 8 * found[position], 1)[0]
+            position += 1
+            if not np.isnan(x):
+                out[at] = x
+                at += 1
+        if op[P0] and at > first:
+            out[first] = combine(view_f64(hits + 8 * first, at - first), at - first, op[P0])
+            at = first + 1
+        offsets[n + 1] = at
+    set_elements(target, hits, 0, 0, at)
+    set_offsets(target, directory, distinct, rows)
+    return OK
+
+
+@inner
+def lookup_ids(op: I64, run: I64) -> Any:
+    """LookupIds."""
+    values, target = value_at(run, op[B]), value_at(run, op[OUT])
+    distinct, rows = _rows_of(op, run)
+    directory = take(run, 8 * (distinct + 1))
+    hits = find_hits(op, run, directory, distinct) if directory >= 0 else OUT_OF_MEMORY
+    if hits < 0:
+        return OUT_OF_MEMORY
+    offsets, at, position = view_i64(directory, distinct + 1), 0, 0
+    found = view_i64(hits, offsets[distinct])
+    for n in range(distinct):
+        end = offsets[n + 1]
+        while position < end:
+            value = load(values[VALUES] + 8 * found[position])
+            position += 1
+            if value != -1:
+                found[at] = value
+                at += 1
+        offsets[n + 1] = at
+    set_elements(target, hits, 0, 0, at)
+    set_offsets(target, directory, distinct, rows)
+    return OK
+
+
+@inner
+def lookup_tokens(op: I64, run: I64) -> Any:
+    """LookupTokens."""
+    values, target = value_at(run, op[B]), value_at(run, op[OUT])
+    distinct, rows = _rows_of(op, run)
+    directory = take(run, 8 * (distinct + 1))
+    hits = find_hits(op, run, directory, distinct) if directory >= 0 else OUT_OF_MEMORY
+    if hits < 0:
+        return OUT_OF_MEMORY
+    total, size = view_i64(directory, distinct + 1)[distinct], 0
+    found = view_i64(hits, total)
+    for t in found:
+        size += load(values[TOKEN_OFFSETS] + 8 * t + 8) - load(values[TOKEN_OFFSETS] + 8 * t)
+    if room_for(run, values, target, total, size, TOKENS) != OK:
+        return OUT_OF_MEMORY
+    for j in range(total):
+        copy_elements(values, found[j], 1, target, j, TOKENS)
+    set_offsets(target, directory, distinct, rows)
+    return OK
+
+
+@inner
+def dot_product(op: I64, run: I64) -> Any:
+    """DotProduct. P0: slot of the factors."""
+    index, values, keys = value_at(run, op[A]), value_at(run, op[B]), value_at(run, op[C])
+    factors, target = value_at(run, op[P0]), value_at(run, op[OUT])
+    distinct, rows = _rows_of(op, run)
+    if factors[STRIDE] != 0:
+        distinct = rows
+    directory, address = take(run, 8 * (distinct + 1)), take(run, 8 * distinct)
+    hits, room = take_rest(run)
+    if address < 0:
+        return OUT_OF_MEMORY
+    offsets, out = view_i64(directory, distinct + 1), view_f64(address, distinct)
+    offsets[0] = 0
+    for n in range(distinct):
+        first, start = first_of(index, n), first_of(keys, n)
+        count, total = end_of(index, n) - first, 0.0
+        is_empty = count == 0 or end_of(keys, n) == start
+        if not is_empty:
+            numbers = view_f64(factors[VALUES] + 8 * first_of(factors, n), end_of(keys, n) - start)
+            for j in range(len(numbers)):
+                key = load(keys[VALUES] + 8 * (start + j))
+                found = _probe(index, first, count, key, hits, room // 8, first_of(values, n))
+                if found < 0:
+                    return OUT_OF_MEMORY
+                for h in range(found):
+                    x = numbers[j] * view_f64(values[VALUES] + 8 * load(hits + 8 * h), 1)[0]
+                    total += 0.0 if np.isnan(x) else x
+            out[offsets[n]] = total
+        offsets[n + 1] = offsets[n] + (not is_empty)
+    set_elements(target, address, 0, 0, offsets[distinct])
+    set_offsets(target, directory, distinct, rows)
+    return OK

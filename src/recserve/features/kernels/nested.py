@@ -1,0 +1,159 @@
+"""Columns of nested maps: `outer^inner:value,inner:value|outer^...`, or map cells {outer: "inner:value,..."}."""
+
+from __future__ import annotations
+
+# ruff: noqa: PLR0917  (compiled functions pass their state one by one)
+from typing import Any, Final
+
+from recserve.dtypes import I64
+from recserve.features.kernels.cells import (
+    count_units,
+    is_cut,
+    is_valid,
+    span_is_bytes,
+    span_of,
+    text_range,
+    write_leaf,
+)
+from recserve.features.kernels.jit import inner
+from recserve.features.kernels.layout import (
+    IS_MAP,
+    LEAF,
+    LEAF_OFFSETS,
+    LEAVES,
+    MAP_LEAF,
+    MAP_LEAVES,
+    MAP_OFFSETS,
+    MAP_VALID,
+    OK,
+    OUT,
+    P0,
+    TEXT,
+    A,
+)
+from recserve.features.kernels.parse import set_unit_rows
+from recserve.features.kernels.rows import column_at, load, take, value_at
+from recserve.features.kernels.writer import (
+    TOKENS_WRITTEN,
+    WRITER,
+    add_token,
+    finish,
+    open_writer,
+)
+from recserve.memory import OUT_OF_MEMORY, view_i64, view_u8
+
+PARTS: Final = {"outer": 0, "inner": 1, "value": 2}
+_BAR: Final = 124
+_CARET: Final = 94
+_COMMA: Final = 44
+_COLON: Final = 58
+
+
+@inner
+def _find(text: Any, position: int, end: int, byte: int) -> Any:
+    """Position of the first `byte` in text[position:end], else `end`."""
+    while position < end and text[position] != byte:
+        position += 1
+    return position
+
+
+@inner
+def count_bytes_of(op: I64, run: I64, column: I64, units: int) -> Any:
+    """An upper bound of the bytes of all tokens: an outer key is written once for each of its pairs."""
+    total = 64
+    for u in range(units):
+        first, end = span_of(op, run, column, u)
+        if end == first:
+            continue
+        if span_is_bytes(op, column):
+            total += (end - first) * (end - first + 1)
+        else:
+            for leaf in range(first, end):
+                size = 32
+                if column[LEAF] == TEXT:
+                    size += load(column[LEAF_OFFSETS] + 8 * leaf + 8) - load(column[LEAF_OFFSETS] + 8 * leaf)
+                if column[IS_MAP] and column[MAP_LEAF] != TEXT:
+                    total += (size + 1) * 32
+                elif column[IS_MAP]:
+                    width = load(column[MAP_OFFSETS] + 8 * leaf + 8) - load(column[MAP_OFFSETS] + 8 * leaf)
+                    total += (size + 1) * (width + 1)
+                else:
+                    total += size * size
+    return total
+
+
+@inner
+def _add_inner(writer: I64, address: int, first: int, end: int, part: int, outer: int, outer_size: int) -> None:
+    """Write `part` of each pair in the bytes [first, end) at `address`."""
+    text = view_u8(address, end)
+    while first < end:
+        stop = _find(text, first, end, _COMMA)
+        if stop > first:
+            colon = _find(text, first, stop, _COLON)
+            if part == 0:
+                add_token(writer, outer, outer_size)
+            elif part == 1:
+                add_token(writer, address + first, colon - first)
+            else:
+                start = min(colon + 1, stop)
+                add_token(writer, address + start, stop - start)
+        first = stop + 1
+
+
+@inner
+def _add_text(writer: I64, address: int, first: int, end: int, part: int, is_cut: bool) -> None:
+    """Write `part` of each pair of the text of a nested map, or of one outer pair if it is not cut."""
+    text = view_u8(address, end)
+    while first < end:
+        stop = _find(text, first, end, _BAR) if is_cut else end
+        caret = _find(text, first, stop, _CARET)
+        if caret < stop:
+            _add_inner(writer, address, caret + 1, stop, part, address + first, caret - first)
+        first = stop + 1
+
+
+@inner
+def _add_pair(column: I64, leaf: int, part: int, writer: I64, scratch: int) -> None:
+    """Write `part` of each inner pair of one pair of a map cell."""
+    if column[MAP_VALID] != 0 and view_u8(column[MAP_VALID] + leaf, 1)[0] == 0:
+        return
+    if column[LEAF] == TEXT:
+        start = load(column[LEAF_OFFSETS] + 8 * leaf)
+        outer, size = column[LEAVES] + start, load(column[LEAF_OFFSETS] + 8 * leaf + 8) - start
+    else:
+        outer = scratch
+        size = write_leaf(column[LEAF], column[LEAVES], column[LEAF_OFFSETS], leaf, scratch)
+    if column[MAP_LEAF] == TEXT:
+        first, end = load(column[MAP_OFFSETS] + 8 * leaf), load(column[MAP_OFFSETS] + 8 * leaf + 8)
+        _add_inner(writer, column[MAP_LEAVES], first, end, part, outer, size)
+    else:
+        end = write_leaf(column[MAP_LEAF], column[MAP_LEAVES], 0, leaf, scratch + 32)
+        _add_inner(writer, scratch + 32, 0, end, part, outer, size)
+
+
+@inner
+def nested_pairs(op: I64, run: I64) -> Any:
+    """NestedPairs. P0: part."""
+    column, target = column_at(run, op[A]), value_at(run, op[OUT])
+    units = count_units(op, run, column)
+    directory, scratch = take(run, 8 * (units + 1)), take(run, 64)
+    address = open_writer(run, count_bytes_of(op, run, column, units))
+    if directory < 0 or scratch < 0 or address < 0:
+        return OUT_OF_MEMORY
+    offsets, writer = view_i64(directory, units + 1), view_i64(address, WRITER)
+    offsets[0] = 0
+    for u in range(units):
+        first, end = span_of(op, run, column, u)
+        if span_is_bytes(op, column):
+            _add_text(writer, column[LEAVES], first, end, op[P0], True)
+        else:
+            for leaf in range(first, end):
+                if column[IS_MAP]:
+                    _add_pair(column, leaf, op[P0], writer, scratch)
+                elif column[LEAF] == TEXT and is_valid(column, leaf):
+                    start, stop = text_range(column, leaf)
+                    _add_text(writer, column[LEAVES], start, stop, op[P0], is_cut(op, column))
+        offsets[u + 1] = writer[TOKENS_WRITTEN]
+    if finish(run, writer, target) != OK:
+        return OUT_OF_MEMORY
+    return set_unit_rows(op, run, target, directory, units)

@@ -1,0 +1,274 @@
+"""A part of a plan that runs in one call: its ops as instructions, and the scratch that a run needs.
+
+Axes: N rows of the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from recserve import memory
+from recserve.dtypes import I64
+from recserve.errors import DataError, InvariantError
+from recserve.features import ops
+from recserve.features.codegen import SIZES, Constants, Context, Fields, instruction, kernel_of
+from recserve.features.graph import PlanGraph
+from recserve.features.ingest import ColumnBatch, ColumnUse
+from recserve.features.kernels import layout as at
+from recserve.features.kernels.driver import copy_out, execute
+from recserve.features.kernels.entries import address_of
+from recserve.features.op import MAX_COMBINATIONS, Op
+from recserve.features.python_ops import PYTHON_OPS, run_python_op
+from recserve.rates import Rate
+
+MAX_ARENA_BYTES: Final = 1 << 35
+
+
+class Workspace:
+    """Scratch of one running stage. Not for two threads at once; keep one per worker and stage, and reuse it.
+
+    What a run leaves here is valid until the next run with the same workspace.
+
+    Attributes:
+        values: int64[slots, FIELDS], the value table (see `memory`); value i of the graph is row i.
+        arena: holds the elements.
+    """
+
+    def __init__(self, slots: int, arena_bytes: int = 1 << 20) -> None:
+        self.values: I64 = np.zeros((slots, memory.FIELDS), np.int64)
+        self.arena = memory.Arena(arena_bytes)
+        self.run: I64 = np.zeros(at.RUN, np.int64)
+        self.failure: I64 = np.zeros(at.FAILURE, np.int64)
+        self.kept: list[npt.NDArray[Any]] = []
+        """Arrays that Python ops made, for the descriptors that point to them."""
+
+    def reserve(self, slots: int) -> None:
+        """Have at least that many slots; rows that are there stay."""
+        if slots > len(self.values):
+            grown = np.zeros((slots, memory.FIELDS), np.int64)
+            grown[: len(self.values)] = self.values
+            self.values = grown
+
+    def read(self, address: int, count: int, dtype: type[np.generic]) -> npt.NDArray[Any]:
+        """A copy of `count` elements at an address of this workspace."""
+        out = np.empty(count, dtype)
+        copy_out(address, out.view(np.uint8))
+        return out
+
+    def offsets(self, slot: int) -> I64:
+        """int64[rows + 1] of a value whose rows lie side by side: steps made here, or what `expand` made."""
+        row = self.values[slot]
+        return self.read(int(row[memory.STARTS]), int(row[memory.ROWS]) + 1, np.int64)
+
+
+class Stage:
+    """A subset of a plan's ops. Immutable and shared by threads; each runs it with a workspace of its own.
+
+    Attributes:
+        columns: raw columns that it reads, in the order of the batch it is given.
+        imports: values that it reads and does not make, among them the steps that other imports are over. Before a run
+            the caller fills their rows of `Workspace.values`, ROWS being the rows of the batch, or, over steps, all
+            steps of the producer. Strides may be 0 (one row for all) or those of a store's directory; COUNT is 0 where
+            not all elements in `[0, COUNT)` may be read. Imports over steps are lifted: row n of the batch gets steps
+            of its own (N × L where a request's steps meet N candidates), with no element copied.
+        exports: {value: slot}; that slot holds the value with the elements of all rows side by side after a run.
+        slots: that the workspace must have.
+    """
+
+    def __init__(self, graph: PlanGraph, op_numbers: Iterable[int], *, exports: Sequence[int] = ()) -> None:
+        self.graph = graph
+        self.op_numbers = with_constants(graph, op_numbers)
+        made = set(self.op_numbers)
+        self.imports = _imports(graph, self.op_numbers, made)
+        self._columns: dict[str, ColumnUse] = {}
+        self._lifted: dict[int, int] = {}
+        self._constants = Constants()
+        self.slots = len(graph.ops)
+        self._segments: list[tuple[I64, int | None]] = []
+        self._kernels: list[str] = []
+        rows: list[I64] = self._lift()
+        context = Context(graph, self.slot_of, self._column, self._constants)
+        for number in self.op_numbers:
+            if type(graph.ops[number]) in PYTHON_OPS:
+                self._segments.append((_program(rows), number))
+                rows = []
+            else:
+                rows.append(self._instruction(number, context))
+        self.exports = {value: self._export(value, rows) for value in exports}
+        self._segments.append((_program(rows), None))
+        self.columns = tuple(self._columns.values())
+
+    def slot_of(self, value: int) -> int:
+        """The row of the value table that holds a value after a run: the lifted one of an import over steps."""
+        return self._lifted.get(value, value)
+
+    def _column(self, name: str) -> int:
+        if name not in self._columns:
+            readers = (op for op in self.graph.ops if getattr(op, "column", None) == name)
+            self._columns[name] = ColumnUse(name, getattr(next(readers, None), "side", "context"))
+        return list(self._columns).index(name)
+
+    def _new_slot(self) -> int:
+        self.slots += 1
+        return self.slots - 1
+
+    def _encode(self, kernel: str, fields: Fields) -> I64:
+        self._kernels.append(kernel)
+        return instruction({at.KERNEL: address_of(kernel), **fields})
+
+    def _lift(self) -> list[I64]:
+        """Instructions that lift the imports over steps, and the slots they are lifted to."""
+        rows = []
+        over = [value for value in self.imports if self.graph.values[value].domain is not None]
+        for steps in dict.fromkeys(self.graph.values[value].domain for value in over):
+            assert steps is not None
+            self._lifted[steps] = self._new_slot()
+            rows.append(self._encode("lift_steps", {at.A: steps, at.OUT: self._lifted[steps], at.OP: steps}))
+        for value in over:
+            steps = self.graph.values[value].domain
+            assert steps is not None
+            self._lifted[value] = self._new_slot()
+            fields = {at.A: value, at.B: steps, at.C: self._lifted[steps], at.OUT: self._lifted[value], at.OP: value}
+            rows.append(self._encode("lift_rows", fields))
+        return rows
+
+    def _instruction(self, number: int, context: Context) -> I64:
+        kernel, fields = kernel_of(self.graph.ops[number], context)
+        domain = self.graph.values[number].domain
+        steps = -1 if domain is None else self.slot_of(domain)
+        return self._encode(kernel, {**fields, at.OUT: number, at.OP: number, at.DOMAIN: steps})
+
+    def _export(self, value: int, rows: list[I64]) -> int:
+        slot = self._new_slot()
+        size = SIZES[self.graph.values[value].kind]
+        rows.append(self._encode("expand", {at.A: self.slot_of(value), at.OUT: slot, at.OP: value, at.P0: size}))
+        return slot
+
+    def run(self, workspace: Workspace, columns: ColumnBatch, rows: int, training: bool = False) -> None:
+        """Run all ops over `rows` rows; the values stand in `workspace.values` until its next run.
+
+        Args:
+            workspace: with the rows of the imports filled in. Its arena must not hold what the imports point to.
+            columns: of this stage's `columns`, of `rows` rows or 1 row.
+            rows: N.
+            training: masks are applied.
+
+        Raises:
+            DataError: of a cell, naming the feature, the column, the row and the value.
+        """
+        workspace.reserve(self.slots)
+        while True:
+            workspace.arena.reset()
+            workspace.kept.clear()
+            status = self._attempt(workspace, columns, rows, training)
+            if status == at.OK:
+                return
+            if status != memory.OUT_OF_MEMORY:
+                self._fail(workspace, status)
+            if workspace.arena.size_bytes >= MAX_ARENA_BYTES:
+                raise DataError(
+                    f"a batch of {rows} rows needs more than {MAX_ARENA_BYTES} bytes", code="batch_too_large"
+                )
+            workspace.arena.grow(2 * workspace.arena.size_bytes)
+
+    def _attempt(self, workspace: Workspace, columns: ColumnBatch, rows: int, training: bool) -> int:
+        run = workspace.run
+        run[at.RUN_VALUES] = workspace.values.ctypes.data
+        run[at.RUN_ARENA] = workspace.arena.cursor.ctypes.data
+        run[at.RUN_COLUMNS] = columns.table.ctypes.data
+        run[at.RUN_ROWS] = rows
+        run[at.RUN_FAILURE] = workspace.failure.ctypes.data
+        run[at.RUN_TRAINING] = training
+        for program, python_op in self._segments:
+            status = execute(program.ctypes.data, len(program), run.ctypes.data)
+            if status != at.OK:
+                return int(status)
+            if python_op is not None:
+                run_python_op(self.graph, python_op, self.slot_of, workspace)
+        return at.OK
+
+    def _fail(self, workspace: Workspace, status: int) -> NoReturn:
+        failure = workspace.failure.tolist()
+        number = failure[at.FAILED_OP]
+        op, feature = self.graph.ops[number], self.graph.values[number].feature
+        text = ""
+        if failure[at.FAILED_BYTES] >= 0:
+            found = workspace.read(failure[at.FAILED_TEXT], failure[at.FAILED_BYTES], np.uint8)
+            text = repr(found.tobytes().decode(errors="replace"))
+        place = [f"feature {feature!r}"] if feature else []
+        place += [f"column {op.column!r}"] if hasattr(op, "column") else []
+        place += [f"row {failure[at.FAILED_ROW]}"] if failure[at.FAILED_ROW] >= 0 else []
+        place += [f"step {failure[at.FAILED_STEP]}"] if failure[at.FAILED_STEP] >= 0 else []
+        problem, hint = _problem(op, status, text)
+        raise DataError(problem, where=", ".join(place), hint=hint)
+
+    def listing(self) -> str:
+        """The program for people: one line an instruction."""
+        numbers = iter(self._kernels)
+        lines = [f"columns {', '.join(self._columns) or 'none'}; imports {', '.join(map(str, self.imports)) or 'none'}"]
+        for program, python_op in self._segments:
+            lines += [self._line(next(numbers), row.tolist()) for row in program]
+            if python_op is not None:
+                lines.append(f"  %{python_op} = {type(self.graph.ops[python_op]).__name__} (Python)")
+        return "\n".join(lines)
+
+    def _line(self, kernel: str, row: list[int]) -> str:
+        op, number = self.graph.ops[row[at.OP]], row[at.OP]
+        inputs = (
+            " ".join(f"%{self.slot_of(value)}" for value in op.inputs) if row[at.OUT] == number else f"%{row[at.A]}"
+        )
+        column = getattr(op, "column", "") if row[at.OUT] == number else ""
+        feature = self.graph.values[number].feature
+        arguments = " ".join(part for part in (column, inputs) if part)
+        return f"  %{row[at.OUT]} = {kernel} {arguments}".rstrip() + (f"  # {feature}" if feature else "")
+
+
+def with_constants(graph: PlanGraph, op_numbers: Iterable[int]) -> tuple[int, ...]:
+    """These ops and the constant ones that they read, in order: a stage makes its constants itself."""
+    chosen = set(op_numbers)
+    waiting = list(chosen)
+    while waiting:
+        for value in graph.ops[waiting.pop()].inputs:
+            if value not in chosen and graph.values[value].rate is Rate.CONSTANT:
+                chosen.add(value)
+                waiting.append(value)
+    return tuple(sorted(chosen))
+
+
+def _imports(graph: PlanGraph, op_numbers: Sequence[int], made: set[int]) -> tuple[int, ...]:
+    read: set[int] = set()
+    for number in op_numbers:
+        for value in (number, *graph.ops[number].inputs):
+            read.add(value)
+            domain = graph.values[value].domain
+            if domain is not None:
+                read.add(domain)
+    return tuple(sorted(read - made))
+
+
+def _program(rows: Sequence[I64]) -> I64:
+    return np.array(rows, np.int64).reshape(len(rows), at.INSTRUCTION)
+
+
+def _problem(op: Op, status: int, text: str) -> tuple[str, str | None]:
+    """What went wrong, and a hint."""
+    if status == at.NOT_A_NUMBER:
+        return f"{text} is not a number", None
+    if status == at.NOT_AN_INTEGER:
+        return f"{text} is not an integer", None
+    if status == at.IS_A_MAP:
+        return "a map cannot be read as values", "Give text, a number or a list"
+    if status == at.LENGTHS_DIFFER:
+        expression = op.expression if isinstance(op, ops.Evaluate) else ""
+        return f"vectors of different lengths in expression {expression!r}", None
+    if status == at.TOO_MANY_COMBINATIONS:
+        return f"more than {MAX_COMBINATIONS} combinations", "Give fewer values, or split the feature"
+    if isinstance(op, ops.SemanticIds) and status == at.NOT_A_MULTIPLE:
+        return f"the number of codes is not a multiple of {len(op.codebook)}", None
+    if isinstance(op, ops.SemanticIds) and status == at.BAD_CODE:
+        return f"{text} is no code of its level of the codebook {list(op.codebook)}", None
+    raise InvariantError(f"status {status} of {type(op).__name__}")
