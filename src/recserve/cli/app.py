@@ -12,6 +12,7 @@ import typer
 
 from recserve.cli.bench import bench
 from recserve.cli.build import build
+from recserve.cli.demo import demo
 from recserve.cli.explain import explain
 from recserve.cli.features import features
 from recserve.cli.rank import rank
@@ -36,7 +37,7 @@ app: Final = typer.Typer(
     rich_markup_mode=None,  # help texts hold <name> and [x], which markup would eat
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (samples, features, train, build, explain, serve, rank):
+for _command in (demo, samples, features, train, build, explain, serve, rank):
     app.command()(_command)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench)
 
