@@ -124,3 +124,25 @@ def test_what_is_written_reads_back_as_the_same_features() -> None:
     assert again.digest == features.digest
     assert again.to_fg_json() == features.to_fg_json()
     assert again.describe() == features.describe()
+
+
+def test_an_exported_text_normalizer_goes_back_into_its_tokenize_feature() -> None:
+    stub = {
+        "feature_type": "text_normalizer",
+        "feature_name": "t__text_norm",
+        "expression": "item:title",
+        "is_gbk_input": False,
+        "is_gbk_output": False,
+        "stub_type": True,
+        "parameter": 4 + 8,
+        "max_length": 9,
+        "remove_space": True,
+    }
+    tokenize = {"feature_type": "tokenize_feature", "feature_name": "t", "expression": "feature:t__text_norm"}
+    tokenize |= {"vocab_file": "t.json", "tokenizer_type": "bpe", "output_type": "word_id", "default_value": ""}
+    (entry,) = read(stub, tokenize).to_fg_json()["features"]
+    assert entry["expression"] == "item:title"
+    options = ["TEXT_UPPER2LOWER", "TEXT_SBC2DBC", "TEXT_REMOVE_SPACE"]
+    assert entry["text_normalizer"] == {"max_length": 9, "norm_options": options}
+    member = {"sequence_name": "s", "features": [stub, {**tokenize, "sequence_fields": ["t__text_norm"]}]}
+    assert read(member).to_fg_json()["features"][0]["features"][0]["expression"] == "item:title"

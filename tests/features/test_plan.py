@@ -23,9 +23,9 @@ COLUMNS: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module")
-def plan() -> Plan:
-    return FeatureSet.from_fg_json({"features": ENTRIES}).compile(reference=True)
+@pytest.fixture(scope="module", params=[True, False], ids=["reference", "compiled"])
+def plan(request: pytest.FixtureRequest) -> Plan:
+    return FeatureSet.from_fg_json({"features": ENTRIES}).compile(reference=request.param)
 
 
 def check(out: dict[str, Any]) -> None:
@@ -71,6 +71,17 @@ def test_columns_of_different_lengths_are_refused(plan: Plan) -> None:
 def test_no_rows_give_no_rows(plan: Plan) -> None:
     out = plan.run({name: [] for name in COLUMNS})
     assert {name: value.shape for name, value in out.items()} == {"a": (0, 1), "b": (0, 1), "c": (0, 2)}
+
+
+def test_without_candidates_the_columns_of_the_request_have_no_rows_either(plan: Plan) -> None:
+    out = plan.run({**COLUMNS, "key": [], "vec": []})
+    assert {name: len(value) for name, value in out.items()} == {"a": 0, "b": 0, "c": 0}
+
+
+def test_a_value_of_another_type_is_bad_data(plan: Plan) -> None:
+    for cell in ({"x": 1}, [{"x": 1}], [object()]):
+        with pytest.raises(DataError, match="feature 'a', column 'age'"):
+            plan.run({**COLUMNS, "age": [cell]})
 
 
 def test_a_plan_names_the_columns_it_reads(plan: Plan) -> None:

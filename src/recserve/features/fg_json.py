@@ -44,6 +44,20 @@ _REMARKS: Final[dict[str, dict[str, tuple[Any, ...]]]] = {
 }
 """Options of an exported fg.json that repeat what is known anyway, with the values that do."""
 
+_TEXT_NORMALIZERS: Final = ("text_normalizer", "sequence_text_normalizer")
+_NORMALIZER_FLAGS: Final = {
+    "TEXT_LOWER2UPPER": 2,
+    "TEXT_UPPER2LOWER": 4,
+    "TEXT_SBC2DBC": 8,
+    "TEXT_CHT2CHS": 16,
+    "TEXT_FILTER": 32,
+    "TEXT_SPLITCHRS": 512,
+}
+_STUB_REMARKS: Final = (
+    *("feature_type", "feature_name", "expression", "sequence_fields", "stub_type", "is_gbk_input", "is_gbk_output"),
+    *("default_value", "sequence_delim", "sequence_length"),
+)
+
 _OPERATOR_PARAMETERS: Final = ("encoding", "formula", "regex_pattern", "replacement")
 """Parameters of custom operators; an exported fg.json has them beside the options."""
 
@@ -64,7 +78,7 @@ def read_document(document: object, mode: Mode) -> Document:
     unknown = (str(key) for key in document if key not in _DOCUMENT_KEYS)
     problems += [_unknown("the document", key, _DOCUMENT_KEYS) for key in unknown]
     found: list[Declared] = []
-    for number, entry in enumerate(document["features"]):
+    for number, entry in enumerate(merge_text_normalizers(document["features"])):
         if isinstance(entry, Mapping) and "sequence_name" in entry:
             found += _read_group(dict(entry), mode, problems)
         else:
@@ -83,7 +97,10 @@ def _read_group(entry: dict[str, Any], mode: Mode, problems: list[str]) -> list[
         return []
     if not isinstance(group, SequenceGroup):
         return []
-    parts = (_read_feature(m, f"{place}: features[{i}]", group, mode, problems) for i, m in enumerate(members))
+    parts = (
+        _read_feature(m, f"{place}: features[{i}]", group, mode, problems)
+        for i, m in enumerate(merge_text_normalizers(members))
+    )
     return [feature for part in parts for feature in part]
 
 
@@ -126,6 +143,36 @@ def _as_configured(kind: str, options: dict[str, Any]) -> dict[str, Any]:
         if loose:
             result["operator_params"] = {**result.get("operator_params", {}), **loose}
     return result
+
+
+def merge_text_normalizers(entries: list[Any]) -> list[Any]:
+    """Entries with the text_normalizer stubs of an export put back into the tokenize features that read them."""
+    stubs = {
+        entry["feature_name"]: entry
+        for entry in entries
+        if isinstance(entry, Mapping) and entry.get("feature_type") in _TEXT_NORMALIZERS and "feature_name" in entry
+    }
+    merged = []
+    for entry in entries:
+        source = entry.get("expression") if isinstance(entry, Mapping) else None
+        name = source.removeprefix("feature:") if isinstance(source, str) else None
+        if name in stubs and "tokenize_feature" in str(entry.get("feature_type")):
+            stub, options = stubs[name], {k: v for k, v in entry.items() if k != "sequence_fields"}
+            kept = {k: stub[k] for k in ("expression", "sequence_fields") if k in stub}
+            merged.append({**options, **kept, "text_normalizer": _text_normalizer(stub)})
+        elif not isinstance(entry, Mapping) or entry.get("feature_name") not in stubs:
+            merged.append(entry)
+    return merged
+
+
+def _text_normalizer(stub: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a text_normalizer stub, under the config's names; those that are not known stay, to be refused."""
+    options = {k: v for k, v in stub.items() if k not in _STUB_REMARKS}
+    flags = options.pop("parameter", 0)
+    chosen = [name for name, flag in _NORMALIZER_FLAGS.items() if isinstance(flags, int) and flags & flag]
+    if options.pop("remove_space", False):
+        chosen.append("TEXT_REMOVE_SPACE")
+    return {**options, **({"norm_options": chosen} if chosen else {})}
 
 
 def _validate(model: type[BaseModel], options: dict[str, Any], place: str, problems: list[str]) -> BaseModel | None:

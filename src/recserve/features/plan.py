@@ -1,6 +1,6 @@
 """A compiled plan: columns in, features out.
 
-N is the number of rows of a batch: the length of the longest column. A column of one row stands for all rows.
+N is the number of rows of a batch. A column of one row stands for all rows.
 """
 
 from __future__ import annotations
@@ -103,7 +103,8 @@ class Plan:
                 hint = suggest(name, given)
                 raise DataError(f"column {name!r} is missing", where=f"feature {feature!r}", hint=hint)
         read = {name: given[name] for name in needed}
-        check_lengths(read)
+        if check_lengths(read) == 0:
+            read = {name: column[:0] for name, column in read.items()}
         return self._engine.run(read, types, training)
 
     def _masked(self) -> list[tuple[Any, ops.Value]]:
@@ -112,17 +113,18 @@ class Plan:
 
 
 def check_lengths(columns: Mapping[str, Sequence[Any]]) -> int:
-    """N, the number of rows.
+    """N, the number of rows: of the columns that have not 1 row, or 1 if all have.
 
     Raises:
         DataError: a column has neither N rows nor 1 row.
     """
     lengths = {name: len(column) for name, column in columns.items()}
-    rows = max(lengths.values(), default=0)
-    if rows == 1 or not lengths:
-        return rows
-    for name, length in lengths.items():
-        if length not in (1, rows):
+    longer = {name: length for name, length in lengths.items() if length != 1}
+    if not longer:
+        return min(len(lengths), 1)
+    rows = max(longer.values())
+    for name, length in longer.items():
+        if length != rows:
             raise DataError(f"column {name!r} has {length} rows, where another has {rows}")
     return rows
 

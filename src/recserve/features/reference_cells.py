@@ -99,7 +99,12 @@ def number_of(value: Cell) -> float:
         if not is_number(text):
             raise DataError(f"{text!r} is not a number")
         return float(text.strip())
-    return float(value)
+    if not isinstance(value, (int, float)):
+        raise DataError(f"a value is {value!r}, not a number")
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def numbers(cell: Cell, separators: Sequence[str]) -> list[float]:
