@@ -79,7 +79,7 @@ def test_without_candidates_the_columns_of_the_request_have_no_rows_either(plan:
 
 
 def test_a_value_of_another_type_is_bad_data(plan: Plan) -> None:
-    for cell in ({"x": 1}, [{"x": 1}], [object()]):
+    for cell in ({"x": 1}, [{"x": 1}]):
         with pytest.raises(DataError, match="feature 'a', column 'age'"):
             plan.run({**COLUMNS, "age": [cell]})
 
