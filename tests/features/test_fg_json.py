@@ -32,6 +32,15 @@ def read(*entries: Any, **options: Any) -> FeatureSet:
         ({**ID, "feature_type": "id_featur"}, "unknown feature_type 'id_featur'. Did you mean 'id_feature'"),
         ({**ID, "feature_type": "sequence_ids"}, "unknown feature_type 'sequence_ids'"),
         ("a", r"features\[0\]: an entry is an object, not 'a'"),
+        (
+            {**ID, "default_value": "\ud800"},
+            "feature 'a': the options cannot be written as JSON: str is not valid UTF-8",
+        ),
+        ({**ID, "embedding_constraints": {"x": b""}}, "feature 'a': the options cannot be written as JSON"),
+        (
+            {**ID, "num_buckets": 1 << 63},
+            "feature 'a': option 'num_buckets' is 9223372036854775808: input should be less",
+        ),
         ({**ID, "zch": {"size": 3}}, "feature 'a': unknown option 'zch.size'"),
         ({**ID, "need_prefix": True}, "feature 'a': unknown option 'need_prefix'"),
         ({"sequence_name": "s"}, "sequence 's': option 'features' is missing"),

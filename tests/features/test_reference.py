@@ -102,6 +102,11 @@ def test_bytes_that_are_not_utf8_are_kept() -> None:
     assert len(run(ids(hash_bucket_size=100), {"x": [b"\xff"]}).values) == 1
 
 
+def test_half_a_surrogate_pair_is_bad_data() -> None:
+    with pytest.raises(DataError, match=r"feature 'f', column 'x', row 0: text .* cannot be written as UTF-8"):
+        run(ids(), {"x": ["\ud800"]})
+
+
 def test_weights_default_to_one() -> None:
     out = run(ids(weighted=True, num_buckets=9, default_value="0"), {"x": ["1:0.5\x1d2", None, {3: 2, 99: 1}]})
     assert rows(out) == [[1, 2], [0], [3]]

@@ -140,7 +140,8 @@ class FeatureSet:
     @property
     def digest(self) -> str:
         """SHA-256 of everything that decides what the features are: options, mode, profile, version and assets."""
-        assets = sorted({op.sha256 for op in self.graph.ops if isinstance(op, ops.Tokenize)})
+        assets = [op.sha256 for op in self.graph.ops if isinstance(op, ops.Tokenize)]
+        assets += [op.stops for op in self.graph.ops if isinstance(op, ops.NormalizeText)]
         vocabularies = [op.vocabulary for op in self.graph.ops if isinstance(op, ops.VocabIds)]
         content = {
             "semantics": SEMANTICS_VERSION,

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import orjson
 from pydantic import BaseModel, ValidationError
 
 from recserve.errors import suggest
@@ -176,6 +177,11 @@ def _text_normalizer(stub: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _validate(model: type[BaseModel], options: dict[str, Any], place: str, problems: list[str]) -> BaseModel | None:
+    try:
+        orjson.dumps(options)
+    except orjson.JSONEncodeError as error:
+        problems.append(f"{place}: the options cannot be written as JSON: {error}")
+        return None
     try:
         return model.model_validate(options)
     except ValidationError as error:

@@ -17,7 +17,6 @@ from recserve.features.lower_types import lower_bucketize_mode, lower_raw_mode
 from recserve.features.lower_values import Finisher
 from recserve.features.ops import Kind
 from recserve.features.outputs import OutputKind, OutputSpec
-from recserve.features.reference_text import load_tokenizer
 
 PROFILES: Final[dict[str, str]] = {"pyfg": "murmur64a", "farmhash": "farmhash"}
 """Hash algorithm of each semantics profile."""
@@ -41,7 +40,7 @@ def lower(
             builder.features[feature.name] = _spread(feature, inputs, *_lower_one(feature, inputs, finish))
         except ConfigError as error:
             raise error if error.where else error.at(f"feature {feature.name!r}") from None
-        rows[feature.name] = _table_rows(feature, finish, builder)
+        rows[feature.name] = _table_rows(feature, finish)
     outputs = (_output(f, builder, rows[f.name]) for f in modes_without_stubs if not f.spec.stub_type)
     return PlanGraph(tuple(builder.ops), tuple(builder.values), tuple(outputs))
 
@@ -65,7 +64,7 @@ def _spread(feature: Declared, inputs: FeatureInputs, value: int, steps: int | N
     return Lowered(inputs.add(ops.SpreadElements(value, steps)), steps)
 
 
-def _table_rows(feature: Declared, finish: Finisher, builder: Builder) -> int | None:
+def _table_rows(feature: Declared, finish: Finisher) -> int | None:
     """num_embeddings; None if the feature is dense or its ids are unbounded."""
     spec, vocabularies = feature.spec, vocabularies_of(feature.spec)
     if not feature.is_sparse:
@@ -82,10 +81,7 @@ def _table_rows(feature: Declared, finish: Finisher, builder: Builder) -> int | 
         return len(boundaries) + 1
     if isinstance(spec, types.SidFeature):
         return sum(spec.codebook) or None
-    if isinstance(spec, types.TokenizeFeature):
-        found = [op for op in builder.ops if isinstance(op, ops.Tokenize) and op.file.endswith(str(spec.vocab_file))]
-        return load_tokenizer(found[-1].model, found[-1].file, found[-1].sha256).size if found else None
-    return None
+    return finish.tokenizer_rows
 
 
 def _output(feature: Declared, builder: Builder, rows: int | None) -> GraphOutput:

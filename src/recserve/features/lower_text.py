@@ -51,6 +51,7 @@ def lower_tokenize(feature: Declared, inputs: FeatureInputs, finish: Finisher) -
     content = read_asset(path)
     op = ops.Tokenize(value, spec.tokenizer_type, str(path), digest(content))
     tokenizer = load_tokenizer(op.model, op.file, op.sha256)
+    finish.tokenizer_rows = tokenizer.size
     defaults = tokenizer.encode(feature.default) if feature.default else ()
     return inputs.add(ops.FillIds(inputs.add(op), tuple(defaults))), texts.steps
 

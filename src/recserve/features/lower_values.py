@@ -32,6 +32,7 @@ class Finisher:
         self.inputs, self.feature, self.algorithm = inputs, inputs.feature, algorithm
         self.add, self.asset_dir = inputs.add, asset_dir
         self.vocabulary: Vocabulary | None = None
+        self.tokenizer_rows: int | None = None
         if self.feature.mode != "encoded" and not isinstance(self.feature.spec, types.TokenizeFeature):
             self.vocabulary = vocabulary_of(self.feature, asset_dir)
         self.hash_buckets = _hash_buckets(self.feature)

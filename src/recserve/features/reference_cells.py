@@ -24,7 +24,10 @@ def is_missing(cell: Cell) -> bool:
 
 def as_bytes(text: str | bytes) -> bytes:
     """UTF-8 of text; bytes as they are."""
-    return text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
+    try:
+        return text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise DataError(f"text {text!r} cannot be written as UTF-8") from None
 
 
 def as_text(token: bytes) -> str:

@@ -46,9 +46,9 @@ def _check_normalizer(value: str) -> str:
 Name = Annotated[str, StringConstraints(min_length=1)]
 Text = Annotated[str, BeforeValidator(_as_text)]
 Strings = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
-Sizes = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_as_tuple)]
-Count = Annotated[int, Field(ge=1)]
-Size = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1, lt=1 << 63)]
+Size = Annotated[int, Field(ge=0, lt=1 << 63)]
+Sizes = Annotated[tuple[Count, ...], BeforeValidator(_as_tuple)]
 
 
 class Model(BaseModel):
