@@ -155,3 +155,12 @@ def test_the_report_says_what_was_split_and_why(sketch: Any, prove: Any) -> None
     assert report.item_bytes == 8
     change = next(c for c in report.changes if c.rewrite == "split_affine")
     assert change.what == "a product per rate of user (request), item (item)"
+
+
+def test_a_value_that_is_flattened_twice_keeps_both_shapes(sketch: Any, prove: Any) -> None:
+    g = sketch()
+    tags = g.op("Relu", g.input("tags", ITEM, 3, 4))
+    _, right = g.op("Split", g.op("Flatten", tags), outputs=2, axis=1, num_outputs=2)
+    g.output(g.op("Relu", g.op("Flatten", tags)), dims=(12,))
+    g.output(right, "cvr", dims=(6,))
+    prove(g.network(), g.rates)

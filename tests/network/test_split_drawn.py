@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import onnx_ir as ir
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recserve.network.canonical import canonical
+from recserve.network.facts import learn
+from recserve.network.session import Session
 from recserve.rates import Rate
 
 UNARY = ("Relu", "Tanh", "Neg", "Sigmoid", "Abs")
@@ -234,3 +240,32 @@ def test_a_split_network_equals_the_flat_one_on_drawn_graphs(
 def test_cutting_alone_without_rewrites_equals_the_flat_network(data: Any, sketch: Any, prove: Any) -> None:
     drawn = data.draw(graphs(sketch))
     prove(drawn.network(), drawn.rates, passes=())
+
+
+@given(data=st.data(), steps=st.integers(2, 5))
+def test_axes_and_rows_are_what_the_facts_say(data: Any, steps: int, sketch: Any, draw_feeds: Any) -> None:
+    """Row-wise values of a shuffled request are the shuffled values."""
+    drawn = data.draw(graphs(sketch))
+    network = drawn.network()
+    model = canonical(network)
+    facts = learn(model, drawn.rates)
+    known = [v for node in model.graph for v in node.outputs if not facts[v].is_opaque]
+    model.graph.outputs.extend(v for v in known if not v.is_graph_output())
+    session = Session(ir.to_proto(model).SerializeToString())
+    items, once, own, index = draw_feeds(network, drawn.rates, steps=steps, rows=7)
+    feeds = {k: v[index] for k, v in items.items()} | own
+    feeds |= {k: np.random.default_rng(1).normal(size=(7, *v.shape[1:])).astype(v.dtype) for k, v in once.items()}
+    order = np.array([3, 1, 6, 2])
+    full, part = session.run(feeds), session.run({k: v[order] for k, v in feeds.items()})
+    sizes = {"N": 7, "L@request": steps}
+    for value in known:
+        fact, result = facts[value], full[str(value.name)]
+        assert fact.dims is not None
+        assert len(fact.dims) == result.ndim
+        for dim, actual in zip(fact.dims, result.shape, strict=True):
+            if all(name in sizes for name in dim.names):
+                assert dim.factor * math.prod(sizes[name] for name in dim.names) == actual
+        if fact.row is not None:
+            blocks = np.stack(np.split(result, 7, axis=fact.row))[order]
+            expected = np.concatenate(blocks, axis=fact.row)
+            np.testing.assert_allclose(part[str(value.name)], expected, rtol=1e-4, atol=1e-4)

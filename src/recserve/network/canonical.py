@@ -56,6 +56,7 @@ def optimise(model: ir.Model) -> None:
     names = [str(v.name) for v in model.graph.outputs]
     optimizer.optimize_ir(model, onnx_shape_inference=True, inline=False)
     generic.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    _list_weights(model)
     _forget_shapes(model)
     _name_outputs(model, names)
     clean(model)
@@ -73,6 +74,15 @@ def clean(model: ir.Model) -> None:
         for node, index in list(output.uses()):  # merging may let one output read another
             node.replace_input_with(index, source)
     generic.RemoveUnusedNodesPass()(model)
+
+
+def _list_weights(model: ir.Model) -> None:
+    """List weights that the optimiser made but lost: its rule for Flatten names those of one input alike (0.7.2)."""
+    for node in model.graph.all_nodes():
+        for value in node.inputs:
+            is_weight = value is not None and value.const_value is not None and value.producer() is None
+            if value is not None and is_weight and not value.is_initializer():
+                model.graph.register_initializer(value)
 
 
 def _forget_shapes(model: ir.Model) -> None:
