@@ -139,6 +139,16 @@ def test_a_name_may_be_declared_once() -> None:
         read(ID, RAW)
 
 
+def test_a_sequence_has_one_set_of_options() -> None:
+    groups = [
+        {"sequence_name": "s", "sequence_length": n, "features": [{**ID, "feature_name": f"f{n}"}]} for n in (1, 2)
+    ]
+    with pytest.raises(ConfigError, match="sequence 's' is declared 2 times with different options"):
+        read(*groups)
+    with pytest.raises(ConfigError, match=r"feature 's' has the name of a sequence group\. Rename one"):
+        read(groups[0], {**ID, "feature_type": "sequence_id_feature", "feature_name": "s"})
+
+
 def test_a_circle_of_references_is_refused() -> None:
     entries = [{**ID, "feature_name": a, "expression": f"feature:{b}"} for a, b in ("xy", "yz", "zx")]
     with pytest.raises(ConfigError, match=r"read one another in a circle: . → . → . → ."):

@@ -13,7 +13,7 @@ from recserve.errors import ConfigError, suggest
 from recserve.features import expressions, operators
 from recserve.features import spec_types as types
 from recserve.features.declared import WILDCARD, Declared, boundaries_of, num_buckets_of, vocabularies_of
-from recserve.features.spec import DenseEmbedded, Normalised
+from recserve.features.spec import DenseEmbedded, Normalised, SequenceGroup
 
 _MAPPINGS = (
     *("hash_bucket_size", "num_buckets", "vocab_list", "vocab_dict", "vocab_file", "zch", "dynamicemb", "boundaries"),
@@ -24,6 +24,7 @@ def check(features: Iterable[Declared]) -> list[str]:
     """All problems of a feature set."""
     features = list(features)
     problems = [f"feature {name!r} is declared {count} times" for name, count in _repeated(features)]
+    problems += _group_problems(features)
     for feature in features:
         place = f"feature {feature.name!r}"
         problems += [f"{place}: {problem}" for problem in _feature_problems(feature)]
@@ -34,6 +35,20 @@ def _repeated(features: list[Declared]) -> Iterator[tuple[str, int]]:
     for name, count in Counter(feature.name for feature in features).items():
         if count > 1:
             yield name, count
+
+
+def _group_problems(features: list[Declared]) -> Iterator[str]:
+    """Sequences that share a name, and with it the length that the network sees, but not their options."""
+    groups: dict[str, set[SequenceGroup]] = {}
+    for feature in features:
+        if feature.group:
+            groups.setdefault(feature.group.sequence_name, set()).add(feature.group)
+    for name, found in groups.items():
+        if len(found) > 1:
+            yield f"sequence {name!r} is declared {len(found)} times with different options"
+    for feature in features:
+        if feature.is_sequence and not feature.group and feature.name in groups:
+            yield f"feature {feature.name!r} has the name of a sequence group. Rename one"
 
 
 def _feature_problems(feature: Declared) -> Iterator[str]:
