@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from recserve.errors import ConfigError
@@ -54,8 +53,3 @@ class Session:
             One array per output.
         """
         return dict(zip(self._names, self._session.run(self._names, feeds), strict=True))
-
-
-def as_feed(array: Array) -> Array:
-    """The array itself if it is C-contiguous, else a copy that is."""
-    return np.ascontiguousarray(array)
