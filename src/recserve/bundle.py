@@ -39,9 +39,9 @@ from recserve.features.feature_set import FeatureSet
 from recserve.network.model import Network
 from recserve.network.split import SplitNetwork, split_network
 from recserve.network.storage import load_split, save_split
-from recserve.staging.cuts import decide_cuts, input_rates, match_inputs
+from recserve.staging.cuts import Cuts, decide_cuts, input_rates, match_inputs
 from recserve.staging.pipeline import Pipeline
-from recserve.staging.proof import prove
+from recserve.staging.proof import Proof, prove
 from recserve.staging.score import Score
 from recserve.tables.table import Table
 
@@ -143,37 +143,17 @@ class Bundle:
         flat = network if isinstance(network, Network) else Network.load(network)
         ready = {key: value if isinstance(value, Table) else Table.direct(key, value) for key, value in tables.items()}
         say("compiling features")
-        graph = feature_set.graph
-        inputs = match_inputs(graph, flat)
+        inputs = match_inputs(feature_set.graph, flat)
         say("splitting the network")
         split = split_network(flat, input_rates(inputs))
         ranking = Score.parse(score, tuple(flat.outputs))
-        cuts = decide_cuts(graph, inputs, split)
-        pipeline = Pipeline(feature_set, ready, split, cuts)
+        cuts = decide_cuts(feature_set.graph, inputs, split)
         say("proving that staged equals flat")
-        proof = prove(pipeline, flat, samples)
+        proof = prove(Pipeline(feature_set, ready, split, cuts), flat, samples)
         say("writing")
         used = {entry.output.spec.table for entry in inputs if entry.output is not None}
-        kept = {key: table for key, table in ready.items() if key in used}
-        draft = Manifest(
-            format=FORMAT,
-            format_version=FORMAT_VERSION,
-            name=name,
-            version=version,
-            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            recserve_version=__version__,
-            profile=feature_set.profile,
-            mode=feature_set.mode,
-            encoded_separator=feature_set.encoded_separator,
-            plan_digest="",
-            score=ranking.text,
-            outputs=list(flat.outputs),
-            tables=sorted(kept),
-            unused_features=list(cuts.unused_features),
-            proof=proof.as_dict(),
-            files={},
-        )
-        _publish(target, draft=draft, features=feature_set, tables=kept, flat=flat, split=split)
+        parts = _Parts(feature_set, {key: table for key, table in ready.items() if key in used}, flat, split)
+        _publish(target, _draft_manifest(name, version, parts, ranking, cuts, proof), parts)
         return cls.open(target)
 
     @classmethod
@@ -242,27 +222,53 @@ def _name_and_version(target: Path) -> tuple[str, int]:
     return name, int(target.name)
 
 
-def _publish(
-    target: Path,
-    *,
-    draft: Manifest,
-    features: FeatureSet,
-    tables: Mapping[str, Table],
-    flat: Network,
-    split: SplitNetwork,
-) -> None:
+@dataclass(frozen=True)
+class _Parts:
+    """What a bundle is made of."""
+
+    features: FeatureSet
+    tables: Mapping[str, Table]
+    flat: Network
+    split: SplitNetwork
+
+
+def _draft_manifest(  # noqa: PLR0917 - one argument for each thing it records
+    name: str, version: int, parts: _Parts, score: Score, cuts: Cuts, proof: Proof
+) -> Manifest:
+    """The manifest without digests, which are those of the written files."""
+    return Manifest(
+        format=FORMAT,
+        format_version=FORMAT_VERSION,
+        name=name,
+        version=version,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        recserve_version=__version__,
+        profile=parts.features.profile,
+        mode=parts.features.mode,
+        encoded_separator=parts.features.encoded_separator,
+        plan_digest="",
+        score=score.text,
+        outputs=list(parts.flat.outputs),
+        tables=sorted(parts.tables),
+        unused_features=list(cuts.unused_features),
+        proof=proof.as_dict(),
+        files={},
+    )
+
+
+def _publish(target: Path, draft: Manifest, parts: _Parts) -> None:
     """Write everything beside `target`, then rename: readers see all of it or nothing."""
     target.parent.mkdir(parents=True, exist_ok=True)
     draft_folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
-        save_features(features, draft_folder)
+        save_features(parts.features, draft_folder)
         saved = _load_features(draft_folder, draft.profile, draft.mode, draft.encoded_separator)
         (draft_folder / "tables").mkdir()
-        for table in tables.values():
+        for table in parts.tables.values():
             table.save(draft_folder / "tables")
         (draft_folder / "network").mkdir()
-        (draft_folder / "network" / "flat.onnx").write_bytes(flat.to_bytes())
-        save_split(split, draft_folder / "network")
+        (draft_folder / "network" / "flat.onnx").write_bytes(parts.flat.to_bytes())
+        save_split(parts.split, draft_folder / "network")
         files = {
             path.relative_to(draft_folder).as_posix(): _describe_file(path)
             for path in sorted(draft_folder.rglob("*"))

@@ -22,18 +22,22 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from recserve import memory
 from recserve.bundle import Bundle, Progress
 from recserve.candidates import CandidateList, Candidates, ItemId, read_candidates, read_inline_items
 from recserve.dtypes import F32, I64
 from recserve.errors import InvariantError, RequestError
 from recserve.features.ingest import ColumnBatch
+from recserve.staging.draw import draw_columns
 from recserve.staging.pipeline import CandidateBatch, Pipeline, RequestState, Scratch
+from recserve.staging.tensors import Buffers
 from recserve.store.items import ItemStore
 from recserve.store.layout import PayloadLayout
 from recserve.store.sources import ItemSource, count_items, read_item_batches
 from recserve.store.view import StoreView
 
 ITEM_ID: Final = "item_id"
+_NO_VALUES: I64 = np.empty((0, memory.FIELDS), np.int64)
 
 
 class VersionTuple(NamedTuple):
@@ -51,6 +55,7 @@ class RankResult:
 
     Attributes:
         item_ids: K ids as the caller gave them.
+        positions: int64[K], where they stood among the candidates of the request.
         scores: float32[K], falling; NaN comes last. Equal scores keep the order of the request.
         outputs: {goal: float32[K] or float32[K, k]} in the same order.
         version: what answered.
@@ -60,6 +65,7 @@ class RankResult:
     """
 
     item_ids: list[ItemId]
+    positions: I64
     scores: F32
     outputs: dict[str, F32]
     version: VersionTuple
@@ -75,6 +81,7 @@ class _Worker:
     request: Scratch
     candidate: Scratch
     item: Scratch
+    gathered: Buffers
 
 
 class Ranker:
@@ -137,8 +144,18 @@ class Ranker:
                 done += ranker.upsert_items(batch)
                 if progress is not None:
                     progress(f"items: {done:,}" + (f" of {total:,}" if total else ""))
-        pipeline.warm()
+        ranker.warm()
         return ranker
+
+    def warm(self) -> None:
+        """Rank drawn requests, so that no request meets code, a kernel or an engine for the first time."""
+        self.pipeline.warm()
+        rng = np.random.default_rng(0)
+        row = {column: cells[0] for column, cells in draw_columns(self.pipeline.graph, {}, rng).items()}
+        known: list[ItemId] = list(self.store.ids()[:2])
+        every_form: list[Any] = [known or [0], ["no such item"], np.array([0])]
+        for candidates in every_form:
+            self.rank(row, row, candidates)
 
     @property
     def name(self) -> str:
@@ -204,6 +221,7 @@ class Ranker:
         order, scores = self._order(outputs, len(scored), top_k)
         result = RankResult(
             item_ids=listed.pick(scored[order]),
+            positions=scored[order],
             scores=scores,
             outputs={name: output[order] for name, output in outputs.items()},
             version=version,
@@ -244,7 +262,7 @@ class Ranker:
             stored = np.setdiff1d(stored, inline.positions, assume_unique=True)
         parts: list[tuple[I64, dict[str, F32]]] = []
         if len(stored):
-            batch = self._gather(view, slots if len(stored) == len(slots) else slots[stored], listed, stored)
+            batch = self._gather(worker, view, slots if len(stored) == len(slots) else slots[stored], listed, stored)
             timings["gather"] = (time.perf_counter_ns() - start) / 1e3
             parts.append((stored, self.pipeline.candidate.score(worker.candidate, state, batch, timings)))
         if inline is not None and len(inline.positions):
@@ -267,14 +285,17 @@ class Ranker:
         outputs = {name: np.concatenate([part[1][name] for part in parts])[order] for name in self.pipeline.outputs}
         return positions[order], outputs
 
-    def _gather(self, view: StoreView, slots: I64, listed: CandidateList, positions: I64) -> CandidateBatch:
+    def _gather(
+        self, worker: _Worker, view: StoreView, slots: I64, listed: CandidateList, positions: I64
+    ) -> CandidateBatch:
         rows = len(slots)
-        gathered = {name: np.empty((rows, *shape), np.float32) for name, shape in self._shapes}
-        if gathered:
-            addresses = [(array.ctypes.data, array.size // rows) for array in gathered.values()]
-            view.gather_fixed(slots, np.array(addresses, np.int64))
+        arrays, described = worker.gathered.take(tuple((rows, width) for _, width in self.store.layout.fixed))
+        if arrays:
+            view.gather_fixed(slots, np.ascontiguousarray(described[:, :2]))
+        pairs = zip(self._shapes, arrays, strict=True)
+        gathered = {name: array.reshape(rows, *shape) for (name, shape), array in pairs}
         ranges = np.empty((2, len(self.store.layout.ragged), rows), np.int64)
-        ragged = view.gather_ragged(slots, ranges[0], ranges[1])
+        ragged = view.gather_ragged(slots, ranges[0], ranges[1]) if ranges.size else _NO_VALUES
         return CandidateBatch(rows, self._candidate_columns(listed, positions), gathered, ragged, keep=ranges)
 
     def _candidate_columns(self, listed: CandidateList, positions: I64) -> ColumnBatch:
@@ -293,7 +314,7 @@ class Ranker:
         try:
             worker = self._idle.pop()
         except IndexError:
-            worker = _Worker(self.pipeline.scratch(), self.pipeline.scratch(), self.pipeline.scratch())
+            worker = _Worker(self.pipeline.scratch(), self.pipeline.scratch(), self.pipeline.scratch(), Buffers())
         try:
             yield worker
         finally:

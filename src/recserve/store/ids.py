@@ -54,7 +54,8 @@ def encode_ids(ids: ItemIds, id_kind: str, *, is_write: bool) -> IdColumn:
     Raises:
         DataError: neither strings nor integers, mixed, null, or (to write) empty or not an integer.
     """
-    column = _from_arrow(_to_arrow(ids), id_kind)
+    numbers = _plain_integers(ids) if id_kind == "int64" else None
+    column = _from_arrow(_to_arrow(ids), id_kind) if numbers is None else _number_column(numbers)
     if is_write:
         empty = np.flatnonzero(column.offsets[1:] == column.offsets[:-1])
         if len(empty):
@@ -62,6 +63,24 @@ def encode_ids(ids: ItemIds, id_kind: str, *, is_write: bool) -> IdColumn:
             what = "is empty" if id_kind == "string" else f"is {_one(ids, at)!r}, which is not a 64-bit integer"
             raise DataError(f"item id {what}", where=f"item {at}", hint=f"This store has ids of kind {id_kind}")
     return column
+
+
+def _plain_integers(ids: ItemIds) -> I64 | None:
+    """int64[N] of what is just that, a list of int or an int64 array; None for all else, which takes the long way."""
+    if isinstance(ids, list) and len(ids) and type(ids[0]) is int:
+        try:
+            array = np.array(ids)
+        except (OverflowError, ValueError):
+            return None
+    elif isinstance(ids, np.ndarray):
+        array = ids
+    else:
+        return None
+    return np.ascontiguousarray(array) if array.dtype == np.int64 and array.ndim == 1 and len(array) else None
+
+
+def _number_column(numbers: I64) -> IdColumn:
+    return IdColumn(numbers.view(np.uint8), np.arange(0, 8 * len(numbers) + 1, 8))
 
 
 def decode_ids(column: IdColumn, id_kind: str) -> list[str] | list[int]:
@@ -125,8 +144,7 @@ def _from_arrow(array: pa.Array, id_kind: str) -> IdColumn:
     if pa.types.is_integer(array.type):
         if id_kind == "string":
             return _text_column(array.cast(pa.large_string()))
-        numbers = np.ascontiguousarray(array.to_numpy(zero_copy_only=True))
-        return IdColumn(numbers.view(np.uint8), np.arange(len(array) + 1) * 8)
+        return _number_column(np.ascontiguousarray(array.to_numpy(zero_copy_only=True)))
     column = _text_column(array)
     if id_kind == "string":
         return column
