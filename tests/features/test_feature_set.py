@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from recserve.errors import ConfigError
+from recserve.features.declared import Declared
 from recserve.features.feature_set import FeatureSet
+from recserve.features.spec import SequenceGroup
+from recserve.features.spec_types import IdFeature, RawFeature
 
 ID = {"feature_type": "id_feature", "feature_name": "a", "expression": "item:x", "hash_bucket_size": 10}
 
@@ -107,3 +110,15 @@ def test_the_digest_changes_with_everything_that_decides_ids(tmp_path: Path) -> 
     digests.append(read(entry, asset_dir=tmp_path).digest)
     assert len(set(digests)) == len(digests)
     assert read(dict(reversed(ID.items()))).digest == digests[0]
+
+
+def test_features_may_be_built_in_python() -> None:
+    price = RawFeature(feature_name="price", expression="item:price", boundaries=(1.0, 2.0))
+    clicked = IdFeature(feature_name="a", expression="item:x", num_buckets=10)
+    group = SequenceGroup(sequence_name="s", sequence_length=2)
+    features = FeatureSet.of(price, (group, [clicked]), Declared(clicked, is_plain_sequence=True))
+    assert list(features.describe()) == ["price", "s__a", "a"]
+    out = features.compile(reference=True).run({"price": [1.5], "s__x": ["1;2;3"], "x": ["4;5"]})
+    assert [out[name].values.tolist() for name in ("price", "s__a", "a")] == [[1], [1, 2], [4, 5]]
+    with pytest.raises(ConfigError, match="feature 'a' is declared 2 times"):
+        FeatureSet.of(clicked, clicked)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -20,13 +20,14 @@ from recserve.features.lower import PROFILES, lower
 from recserve.features.outputs import OutputSpec
 from recserve.features.passes import optimize
 from recserve.features.plan import Plan
+from recserve.features.spec import FeatureSpec, SequenceGroup
 
 SEMANTICS_VERSION: Final = 1
 """Grows with every change of what a feature computes; part of the digest."""
 
 
 class FeatureSet:
-    """Checked features. Build one with `load` or `from_fg_json`.
+    """Checked features. Build one with `load`, `from_fg_json` or `of`.
 
     Attributes:
         features: the features in config order, stubs among them.
@@ -94,6 +95,26 @@ class FeatureSet:
             raise ConfigError(_listed(problems))
         folder = None if asset_dir is None else Path(asset_dir)
         return cls(document.features, mode, profile, folder, encoded_separator)
+
+    @classmethod
+    def of(
+        cls,
+        *features: FeatureSpec | Declared | tuple[SequenceGroup, Sequence[FeatureSpec]],
+        profile: str = "pyfg",
+        asset_dir: str | Path | None = None,
+    ) -> FeatureSet:
+        """Features built in Python from the models of `spec_types`; a sequence group is (group, members).
+
+        Raises:
+            ConfigError: as `from_fg_json`.
+        """
+        declared: list[Declared] = []
+        for feature in features:
+            if isinstance(feature, tuple):
+                declared += [Declared(member, feature[0]) for member in feature[1]]
+            else:
+                declared.append(feature if isinstance(feature, Declared) else Declared(feature))
+        return cls.from_fg_json(write_document(tuple(declared)), profile=profile, asset_dir=asset_dir)
 
     def to_fg_json(self) -> dict[str, Any]:
         """The document that `from_fg_json` reads back as the same features."""
