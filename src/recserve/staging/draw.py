@@ -14,6 +14,7 @@ import numpy as np
 
 from recserve.features import ops
 from recserve.features.graph import PlanGraph
+from recserve.features.op import Op
 
 _POOL: Final = 40
 _MISSING_SHARE: Final = 0.12
@@ -92,31 +93,39 @@ def _cell_of(graph: PlanGraph, column: str) -> _Draw:
         for i, op in enumerate(graph.ops)
         if getattr(op, "column", None) == column and not isinstance(op, ops.SplitSteps)
     ]
-    words = tuple(word for i, op in readers for word in _vocabulary_below(graph, i))
+    below = [op for i, _ in readers for op in _ops_below(graph, i)]
+    words = _vocabulary(below)
+    # The variables of an expression are numbers, or vectors of one length: numbers always do.
+    is_variable = any(isinstance(op, ops.Evaluate) for op in below)
     pairs = next((op for _, op in readers if isinstance(op, ops.PairKeys | ops.PairTokens | ops.PairNumbers)), None)
     if pairs is not None:
         return lambda rng: _draw_pairs(pairs.separators[0], pairs.delimiter, rng)
     if any(isinstance(op, ops.ParseNumbers) for _, op in readers):
         separator = next(op.separators[0] for _, op in readers if isinstance(op, ops.ParseNumbers))
         if not words:
-            return lambda rng: separator.join(_draw_number(rng) for _ in range(rng.integers(1, 4)))
+            return lambda rng: separator.join(
+                _draw_number(rng) for _ in range(1 if is_variable else rng.integers(1, 4))
+            )
     separators = next((op.separators for _, op in readers if isinstance(op, ops.ParseTokens)), ("\x1d",))
     separator = separators[0] if separators else ""
-    most = 4 if separator else 2
+    most = 2 if is_variable or not separator else 4
     return lambda rng: separator.join(_draw_word(words, rng) for _ in range(rng.integers(1, most)))
 
 
-def _vocabulary_below(graph: PlanGraph, value: int) -> Sequence[str]:
-    words: list[str] = []
+def _ops_below(graph: PlanGraph, value: int) -> list[Op]:
+    """The ops that a value reaches."""
     reached = {value}
     for i, op in enumerate(graph.ops):
         if reached & set(op.inputs):
-            if isinstance(op, ops.VocabIds):
-                words += [word for word, _ in op.vocabulary[:_POOL] if word]
-            elif isinstance(op, ops.ParseInts | ops.TokensToNumbers | ops.Evaluate):
-                return ()
             reached.add(i)
-    return words
+    return [graph.ops[i] for i in sorted(reached - {value})]
+
+
+def _vocabulary(below: Sequence[Op]) -> Sequence[str]:
+    """Words that the vocabularies among these ops know; none where one of them wants numbers."""
+    if any(isinstance(op, ops.ParseInts | ops.TokensToNumbers | ops.Evaluate) for op in below):
+        return ()
+    return [word for op in below if isinstance(op, ops.VocabIds) for word, _ in op.vocabulary[:_POOL] if word]
 
 
 def _draw_word(words: Sequence[str], rng: np.random.Generator) -> str:
