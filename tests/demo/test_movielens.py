@@ -68,10 +68,15 @@ def test_a_sample_sees_the_strictly_older_ratings_of_its_user_only(tmp_path):
     assert columns["liked_year"] == [None, None, None, 1995.0, 1995.0]
     assert columns["like_seq__item_id"] == [[], [], [], ["10"], ["30", "10"]]
     assert columns["like_seq__genres"][4] == [[], ["Animation", "Children's", "Comedy"]]
-    assert [len(cell) for cell in columns["rated_seq__item_id"]] == [0, 0, 0, 2, 3]
     assert columns["genre_likes"][3] == [("Animation", 1), ("Children's", 1), ("Comedy", 1)]
     assert dict(columns["genre_rated"][3]) == {"Animation": 1, "Children's": 1, "Comedy": 1, "Drama": 1, "Film-Noir": 1}
+    # Half of the past was liked; of one rating at hand, 0.5 more or less than that counts as one of 1 + 5.
+    affinity = dict(columns["genre_affinity"][3])
+    assert affinity["Comedy"] == pytest.approx(0.5 / 6)
+    assert affinity["Drama"] == pytest.approx(-0.5 / 6)
     assert columns["item_id"] == ["10", "20", "10", "30", "10"]
+    assert columns["item_rated"] == [0, 0, 1, 0, 2]
+    assert columns["item_like_rate"] == [0.5, 0.5, pytest.approx(6 / 11), 0.5, pytest.approx(7 / 12)]
     assert columns["year"] == [1995, 1990, 1995, None, 1995]
     assert "title" not in columns
 
@@ -99,19 +104,43 @@ def test_histories_are_those_found_by_looking_at_every_pair(tmp_path_factory, ra
         past = past_by_hand(rows, n)
         liked = [item for item, rating in past if rating >= LIKE]
         assert columns["rated"][n] == len(past)
-        assert columns["rated_seq__item_id"][n] == [item for item, _ in past[::-1][:MAX_HISTORY]]
         assert columns["like_seq__item_id"][n] == liked[::-1][:MAX_HISTORY]
         counts = {genre: sum(genre in genres[item] for item in liked) for genre in GENRES}
         assert dict(columns["genre_likes"][n]) == {genre: count for genre, count in counts.items() if count}
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("12"), st.sampled_from(["10", "20", "30"]), st.integers(1, 5), st.integers(0, 9)),
+        min_size=1,
+        max_size=60,
+    ),
+    st.integers(1, 9),
+)
+def test_a_film_stands_as_its_older_ratings_say_and_freezes(tmp_path_factory, ratings, frozen_from):
+    data = read_movielens(write_recbole(tmp_path_factory.mktemp("ml"), ratings))
+    frozen = data.samples(frozen_from * 1000).columns.to_pydict()
+    rows = data.ratings.to_pylist()
+
+    def standing(item, before):
+        past = [r["rating"] >= LIKE for r in rows if r["item_id"] == item and r["time"] < before]
+        return len(past), pytest.approx((sum(past) + 5) / (len(past) + 10))
+
+    for n, row in enumerate(rows):
+        expected = standing(row["item_id"], min(row["time"], frozen_from * 1000))
+        assert (frozen["item_rated"][n], frozen["item_like_rate"][n]) == expected
+    for row in data.item_columns().to_pylist():
+        assert (row["item_rated"], row["item_like_rate"]) == standing(row["item_id"], 10_000_000)
 
 
 def test_a_live_user_carries_what_a_next_sample_would_see(tmp_path):
     data = read_movielens(write_recbole(tmp_path, [*RATINGS, ("1", "20", 1, 400)]))
     last = data.samples().columns.to_pylist()[-1]
     live = read_movielens(write_recbole(tmp_path)).user_columns("1")
-    maps = {name: dict(last[name]) for name in ("genre_likes", "genre_rated")}
+    maps = {name: dict(last[name]) for name in ("genre_likes", "genre_rated", "genre_affinity")}
     assert live == {name: cell for name, cell in (last | maps).items() if name in live}
-    assert set(last) - set(live) == {"item_id", "year", "genres"}
+    assert set(last) - set(live) == {"item_id", "year", "genres", "item_like_rate", "item_rated"}
 
 
 def test_a_user_without_ratings_has_an_empty_past_and_an_unknown_one_is_an_error(tmp_path):

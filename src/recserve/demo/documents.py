@@ -39,8 +39,7 @@ def movielens_features() -> dict[str, Any]:
         _hashed("item_id", "user:item_id", _MOVIES, 16),
         _hashed("genres", "user:genres", _GENRES, 8) | {"value_dim": 0},
     )
-    rated_seq = _sequence("rated_seq", _hashed("item_id", "user:item_id", _MOVIES, 16))
-    return {"features": [*_movie_users(), *_movie_items(), *_movie_pairs(), like_seq, rated_seq]}
+    return {"features": [*_movie_users(), *_movie_items(), *_movie_pairs(), like_seq]}
 
 
 def _shop_users() -> list[Entry]:
@@ -86,8 +85,8 @@ def _shop_pairs() -> list[Entry]:
 
 
 def _movie_users() -> list[Entry]:
+    """Without user_id: nearly all users of a later period are new."""
     return [
-        _hashed("user_id", "user:user_id", 10_000, 8),
         _bucketed("raw_feature", "age", 8, [18, 25, 35, 45, 50, 56], expression="user:age"),
         _hashed("gender", "user:gender", 20, 4),
         _hashed("occupation", "user:occupation", 300, 8),
@@ -97,11 +96,14 @@ def _movie_users() -> list[Entry]:
 
 
 def _movie_items() -> list[Entry]:
+    rate = "method=zscore,mean=0.5,standard_deviation=0.15"
     years = [1950, 1970, 1980, 1990, 1994, 1996, 1997]
     return [
         _hashed("item_id", "item:item_id", _MOVIES, 16),
         _hashed("genres", "item:genres", _GENRES, 8),
         _bucketed("raw_feature", "year", 8, years, expression="item:year"),
+        _dense("raw_feature", "item_like_rate", expression="item:item_like_rate", normalizer=rate),
+        _bucketed("raw_feature", "item_rated", 4, [1, 5, 20, 50, 100, 200], expression="item:item_rated"),
     ]
 
 
@@ -111,6 +113,7 @@ def _movie_pairs() -> list[Entry]:
         _crossed("gender_genre", ["user:gender", "item:genres"], 400),
         _bucketed("lookup_feature", "genre_likes", 8, _FEW, map="user:genre_likes", key="item:genres"),
         _bucketed("lookup_feature", "genre_rated", 8, _FEW, map="user:genre_rated", key="item:genres"),
+        _dense("lookup_feature", "genre_affinity", map="user:genre_affinity", key="item:genres", combiner="mean"),
         _dense(
             "expr_feature",
             "years_from_liked",

@@ -17,7 +17,7 @@ import numpy as np
 from recserve.bundle import Bundle
 from recserve.demo.options import Size
 from recserve.demo.report import Quality, TrainingSummary
-from recserve.demo.sources import FEATURES_FILE, Source
+from recserve.demo.sources import FEATURES_FILE, TEST_SHARE, Source
 from recserve.demo.steps import Step, Steps
 from recserve.dtypes import F32
 from recserve.errors import DataError
@@ -28,12 +28,17 @@ from recserve.training.progress import Progress
 from recserve.training.zoo import Config
 from recserve.training.zoo.din import DinConfig
 
-TEST_SHARE: Final = 0.2
 VALID_SHARE: Final = 0.1
 _BATCH: Final = 512
 _NETWORKS: Final[dict[str, tuple[Config, Tuning]]] = {
-    "shop": (DinConfig(attention=(16,), hidden=(64, 32)), Tuning(embedding_l2=1e-3, patience=1)),
-    "ml-100k": (DinConfig(attention=(16,), hidden=(64, 32), dropout=0.3), Tuning("gauc", embedding_l2=1e-2)),
+    "shop": (
+        DinConfig(attention=(16,), hidden=(64, 32), softmax=True),
+        Tuning(embedding_l2=1e-3, patience=1),
+    ),
+    "ml-100k": (
+        DinConfig(attention=(16,), hidden=(64, 32), softmax=True, dropout=0.2),
+        Tuning("gauc", patience=1, embedding_l2=3e-3, init_std=0.01),
+    ),
 }
 """Chosen on the validation part of the training period."""
 

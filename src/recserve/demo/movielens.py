@@ -38,6 +38,10 @@ GENRES: Final = (
     "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
 )  # fmt: skip
 """Order of the flags in GroupLens' u.item."""
+_ITEM_PRIOR: Final = 10
+"""Ratings, half of them likes, that each film starts with."""
+_GENRE_PRIOR: Final = 5
+"""Ratings of a genre at the user's own mean that each user starts with."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,16 +67,22 @@ class MovieLens:
     items: pa.Table
     users: pa.Table
 
-    def samples(self) -> Samples:
+    def samples(self, frozen_from: int | None = None) -> Samples:
         """One sample per rating, with goal "like"; GAUC's groups are the users.
 
-        Beside the columns of users and items (without the title): like_rate (share of likes among the past ratings),
-        rated (their number), liked_year (mean year of the liked), genre_likes and genre_rated (map of genre to count),
-        like_seq__item_id, like_seq__genres, rated_seq__item_id (at most MAX_HISTORY, the latest first).
+        Beside the columns of users and of `item_columns`: like_rate (share of likes among the past ratings), rated
+        (their number), liked_year (mean year of the liked), genre_likes and genre_rated (map of genre to count),
+        genre_affinity (map of genre to how much more of it was liked than of all), like_seq__item_id and
+        like_seq__genres (at most MAX_HISTORY, the latest first).
+
+        Args:
+            frozen_from: time (ms UTC) from which on films stay as they are, as where items are served that nobody
+                updates; None for never. Users go on: each request brings their state.
         """
         ratings = self.ratings
         user_row = _lookup(ratings["user_id"], self.users["user_id"])
         item_row = _lookup(ratings["item_id"], self.items["item_id"])
+        times = ratings["time"].to_numpy()
         seconds = pc.divide(ratings["time"], 1000).cast(pa.string())
         columns: dict[str, Any] = {
             "request_id": pc.binary_join_element_wise(ratings["user_id"], seconds, "@"),
@@ -82,11 +92,22 @@ class MovieLens:
             "label_like": pa.array(self._likes().astype(np.int8)),
         }
         columns |= {name: self.users[name].take(pa.array(user_row)) for name in self.users.column_names}
-        everyone = _past(user_row, ratings["time"].to_numpy())
-        columns |= self._history(everyone, item_row)
+        columns |= self._history(_past(user_row, times), item_row)
         items = self.items.drop_columns(["title"])
         columns |= {name: items[name].take(pa.array(item_row)) for name in items.column_names}
+        moments = times if frozen_from is None else np.minimum(times, frozen_from)
+        columns |= self._standing(_past(item_row, moments))
         return Samples(pa.table(columns), ("like",))
+
+    def item_columns(self) -> pa.Table:
+        """`items` without the title, with item_like_rate (share of likes, pulled to a half) and item_rated (number)."""
+        item_row = _lookup(self.ratings["item_id"], self.items["item_id"])
+        order = np.argsort(item_row, kind="stable")
+        stop = np.cumsum(np.bincount(item_row, minlength=len(self.items)))
+        table = self.items.drop_columns(["title"])
+        for name, array in self._standing(_Past(order, np.concatenate(([0], stop[:-1])), stop)).items():
+            table = table.append_column(name, array)
+        return table
 
     def user_columns(self, user_id: str) -> dict[str, Any]:
         """The user columns after all ratings of a user: what a live request of the user carries.
@@ -108,36 +129,44 @@ class MovieLens:
         return columns
 
     def write_items(self, file: str | Path) -> None:
-        """Write `items` as Parquet."""
-        pq.write_table(self.items, file)
+        """Write `item_columns` as Parquet."""
+        pq.write_table(self.item_columns(), file)
 
     def _likes(self) -> Bool:
         likes: Bool = self.ratings["rating"].to_numpy() >= LIKE
         return likes
+
+    def _standing(self, past: _Past) -> dict[str, pa.Array]:
+        """How films stand that have these ratings behind them, one row per row of `past`."""
+        liked, rated = _only(past, self._likes()), past.stop - past.start
+        rate = (liked.stop - liked.start + _ITEM_PRIOR / 2) / (rated + _ITEM_PRIOR)
+        return {"item_like_rate": pa.array(rate), "item_rated": pa.array(rated)}
 
     def _history(self, past: _Past, item_row: I64) -> dict[str, pa.Array]:
         """The columns that follow from the past, one row per row of `past`; `item_row` is int64[N], of each rating."""
         likes = self._likes()
         liked = _only(past, likes)
         rated_count, liked_count = past.stop - past.start, liked.stop - liked.start
-        flags = self._genre_flags()
+        flags = self._genre_flags()[item_row]
+        genre_likes, genre_rated = _sums(liked, flags), _sums(past, flags)
+        own_rate = liked_count / np.maximum(rated_count, 1)
+        affinity = (genre_likes - own_rate[:, None] * genre_rated) / (genre_rated + _GENRE_PRIOR)
         years = self.items["year"].to_numpy(zero_copy_only=False).astype(np.float64)[item_row]
         with_year = _only(past, likes & ~np.isnan(years))
         year_count = with_year.stop - with_year.start
         year_sum = _sums(with_year, np.nan_to_num(years)[:, None])[:, 0]
         like_offsets, like_rows = _latest(liked)
-        rated_offsets, rated_rows = _latest(past)
         ids, genres = self.items["item_id"].combine_chunks(), self.items["genres"].combine_chunks()
-        like_items, rated_items = pa.array(item_row[like_rows]), pa.array(item_row[rated_rows])
+        like_items = pa.array(item_row[like_rows])
         return {
             "like_rate": _ratio(liked_count, rated_count),
             "rated": pa.array(rated_count),
             "liked_year": _ratio(year_sum, year_count),
-            "genre_likes": _count_maps(_sums(liked, flags[item_row])),
-            "genre_rated": _count_maps(_sums(past, flags[item_row])),
+            "genre_likes": _genre_maps(genre_likes, genre_likes),
+            "genre_rated": _genre_maps(genre_rated, genre_rated),
+            "genre_affinity": _genre_maps(affinity, genre_rated),
             "like_seq__item_id": pa.ListArray.from_arrays(like_offsets, ids.take(like_items)),
             "like_seq__genres": pa.ListArray.from_arrays(like_offsets, genres.take(like_items)),
-            "rated_seq__item_id": pa.ListArray.from_arrays(rated_offsets, ids.take(rated_items)),
         }
 
     def _genre_flags(self) -> npt.NDArray[np.int32]:
@@ -327,11 +356,10 @@ def _ratio(part: npt.NDArray[Any], whole: I64) -> pa.Array:
     return pa.array(part / np.maximum(whole, 1), mask=whole == 0)
 
 
-def _count_maps(counts: npt.NDArray[Any]) -> pa.Array:
-    """map<text, int64> of genre to count, without zeros, from int[N, G]."""
+def _genre_maps(values: npt.NDArray[Any], counts: npt.NDArray[Any]) -> pa.Array:
+    """map<text, int64 or float64> of genre to value, where counts are not 0; from [N, G] each."""
     rows, genres = np.nonzero(counts)
     offsets = np.concatenate(([0], np.cumsum(np.bincount(rows, minlength=len(counts)))))
     names = pa.array(GENRES).take(pa.array(genres))
-    return pa.MapArray.from_arrays(
-        pa.array(offsets, pa.int32()), names, pa.array(counts[rows, genres].astype(np.int64))
-    )
+    kind = np.int64 if values.dtype.kind == "i" else np.float64
+    return pa.MapArray.from_arrays(pa.array(offsets, pa.int32()), names, pa.array(values[rows, genres].astype(kind)))

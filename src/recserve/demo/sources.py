@@ -29,9 +29,12 @@ from recserve.samples.events import read_events
 from recserve.samples.join import Goal
 from recserve.samples.records import read_records
 from recserve.samples.sampleset import Samples
+from recserve.training import split_by_time
 
 ITEMS_FILE: Final = "items.parquet"
 FEATURES_FILE: Final = "features.json"
+TEST_SHARE: Final = 0.2
+"""Share of the samples, the latest, that only judge."""
 
 
 @dataclass(frozen=True)
@@ -152,12 +155,13 @@ def _prepare_movielens(data: Path, seed: int, size: Size, folder: Path, steps: S
         items = pq.read_table(folder / ITEMS_FILE)
         step.result = f"{len(found.ratings):,} ratings of {len(items):,} films by {len(found.users):,} users"
     with steps.step("samples") as step:
-        step.show("histories from the past only")
-        samples = found.samples()
+        step.show("what was known before each rating")
+        _, after = split_by_time(found.ratings["time"].to_numpy(), TEST_SHARE)
+        samples = found.samples(frozen_from=int(found.ratings["time"][int(after[0])].as_py()))
         _write_samples(samples, folder, step)
     _write_features(movielens_features(), folder)
     columns = ("item_id", "title", "year", "genres")
-    rows = zip(*(items[name].to_pylist() for name in columns), strict=True)
+    rows = zip(*(found.items[name].to_pylist() for name in columns), strict=True)
     words = {item: f"{title} ({year or '?'}), {' / '.join(genres)}" for item, title, year, genres in rows}
     return Source(
         name="ml-100k",
@@ -165,7 +169,7 @@ def _prepare_movielens(data: Path, seed: int, size: Size, folder: Path, steps: S
         event="like",
         goals={"like": Goal("like", HOUR_MS)},
         samples=samples,
-        items=items.drop_columns(["title"]),
+        items=items,
         visitors=_movie_visitors(found, seed, size),
         describe=words.__getitem__,
     )
