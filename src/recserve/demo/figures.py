@@ -112,7 +112,7 @@ def write_figures(files: Sequence[Path], pages: Sequence[Path]) -> None:
         except OSError as error:
             raise DataError(f"cannot be read: {error.strerror}", where=str(page)) from None
         if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-            raise DataError("has not one region of figures", where=str(page), hint=f"Add {BEGIN} and {END}.")
+            raise DataError("has not exactly one region of figures", where=str(page), hint=f"Add {BEGIN} and {END}.")
         head, tail = text[: text.index(BEGIN) + len(BEGIN)], text[text.index(END) :]
         figures = render_figures(reports, "zh" if page.name.endswith(_CHINESE) else "en")
         page.write_text(f"{head}\n{figures}\n{tail}", encoding="utf-8")
