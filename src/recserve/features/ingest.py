@@ -260,7 +260,7 @@ def ingest_row(row: Mapping[str, Any], names: Sequence[str]) -> ColumnBatch:
             code = _pool(cell, kind, texts, integers, floats)
             if code < 0:
                 others.append((len(shapes) // 2, named_column(name, [cell])))
-            shapes += (code, len(cell) if code >= 0 else 0)  # type: ignore[arg-type]
+            shapes += (code, len(cell) if code >= 0 else 0)
     return _row_batch(names, shapes, texts, integers, floats, others)
 
 

@@ -21,7 +21,7 @@ from recserve.features.ingest import ColumnBatch, ColumnUse
 from recserve.features.kernels import layout as at
 from recserve.features.kernels.driver import copy_out, execute
 from recserve.features.kernels.entries import address_of
-from recserve.features.op import MAX_COMBINATIONS, Op
+from recserve.features.op import MAX_COMBINATIONS, Kind, Op
 from recserve.features.python_ops import PYTHON_OPS, run_python_op
 from recserve.rates import Rate
 
@@ -73,8 +73,8 @@ class Stage:
         imports: values that it reads and does not make, among them the steps that other imports are over. Before a run
             the caller fills their rows of `Workspace.values`, ROWS being the rows of the batch, or, over steps, all
             steps of the producer. Strides may be 0 (one row for all) or those of a store's directory; COUNT is 0 where
-            not all elements in `[0, COUNT)` may be read. Imports over steps are lifted: row n of the batch gets steps
-            of its own (N × L where a request's steps meet N candidates), with no element copied.
+            not all elements in `[0, COUNT)` may be read. Imported steps and what is over them are lifted: row n of the
+            batch gets steps of its own (N × L where a request's steps meet N candidates); no element is copied.
         exports: {value: slot}; that slot holds the value with the elements of all rows side by side after a run.
         slots: that the workspace must have.
     """
@@ -124,15 +124,14 @@ class Stage:
         """Instructions that lift the imports over steps, and the slots they are lifted to."""
         rows = []
         over = [value for value in self.imports if self.graph.values[value].domain is not None]
-        for steps in dict.fromkeys(self.graph.values[value].domain for value in over):
-            assert steps is not None
+        for steps in (value for value in self.imports if self.graph.values[value].kind is Kind.STEPS):
             self._lifted[steps] = self._new_slot()
             rows.append(self._encode("lift_steps", {at.A: steps, at.OUT: self._lifted[steps], at.OP: steps}))
         for value in over:
-            steps = self.graph.values[value].domain
-            assert steps is not None
+            domain = self.graph.values[value].domain
+            assert domain is not None
             self._lifted[value] = self._new_slot()
-            fields = {at.A: value, at.B: steps, at.C: self._lifted[steps], at.OUT: self._lifted[value], at.OP: value}
+            fields = {at.A: value, at.B: domain, at.C: self._lifted[domain], at.OUT: self._lifted[value], at.OP: value}
             rows.append(self._encode("lift_rows", fields))
         return rows
 

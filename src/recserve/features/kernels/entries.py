@@ -83,15 +83,19 @@ def _entry_module(module: str) -> ModuleType:
 
 
 def _write_source(name: str, text: str) -> Path:
-    """The file of that name and text; in the cache folder, or in a temporary one if that cannot be written."""
+    """The file of that name and text; in the cache folder, or in this process's own if that cannot be written."""
     try:
         folder = cache_folder()
         folder.mkdir(parents=True, exist_ok=True)
         return _place(folder, name, text)
     except OSError:
-        folder = Path(tempfile.gettempdir()) / f"recserve-{os.getuid()}"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        return _place(folder, name, text)
+        return _place(_private_folder(), name, text)
+
+
+@functools.cache
+def _private_folder() -> Path:
+    """A folder of this process alone: code in one that others may write must not be run."""
+    return Path(tempfile.mkdtemp(prefix="recserve-"))
 
 
 def _place(folder: Path, name: str, text: str) -> Path:
