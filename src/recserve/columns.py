@@ -53,13 +53,17 @@ class Ragged:
     def check(self) -> None:
         """Raise InvariantError unless the lengths add up."""
         if int(self.lengths.sum()) != len(self.values):
-            raise InvariantError(f"lengths add up to {int(self.lengths.sum())}, but there are {len(self.values)} values")
+            raise InvariantError(
+                f"lengths add up to {int(self.lengths.sum())}, but there are {len(self.values)} values"
+            )
         if self.weights is not None and len(self.weights) != len(self.values):
             raise InvariantError(f"{len(self.weights)} weights for {len(self.values)} values")
         if self.seq_lengths is not None:
             steps = len(self.values) if self.key_lengths is None else len(self.key_lengths)
             if int(self.seq_lengths.sum()) != steps:
-                raise InvariantError(f"seq_lengths add up to {int(self.seq_lengths.sum())}, but there are {steps} steps")
+                raise InvariantError(
+                    f"seq_lengths add up to {int(self.seq_lengths.sum())}, but there are {steps} steps"
+                )
 
     def row(self, n: int) -> npt.NDArray[Any]:
         """The values of row n."""

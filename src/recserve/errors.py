@@ -45,7 +45,7 @@ class RecserveError(Exception):
         return f"{text}. {self.hint}" if self.hint else text
 
     def at(self, where: str) -> RecserveError:
-        """The same error with an outer place in front: `features.json` + `feature 'a'` → `features.json: feature 'a'`."""
+        """The same error with an outer place in front: `feature 'a'` becomes `features.json: feature 'a'`."""
         self.where = f"{where}: {self.where}" if self.where else where
         self.args = (self._text(),)
         return self

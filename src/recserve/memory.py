@@ -101,7 +101,7 @@ def allocate(arena: I64, size_bytes: int) -> int:
         arena[0] = arena[1] + 1  # what follows fails too: one growth is enough
         return OUT_OF_MEMORY
     arena[0] = address + size_bytes
-    return address
+    return address  # type: ignore[no-any-return]  # numba: int64
 
 
 class Arena:
