@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from recserve import memory
 from recserve.dtypes import I64
-from recserve.errors import DataError, InvariantError
+from recserve.errors import CellError, InvariantError
 from recserve.features import ops
 from recserve.features.codegen import SIZES, Constants, Context, Fields, instruction, kernel_of
 from recserve.features.graph import PlanGraph
@@ -26,6 +26,10 @@ from recserve.features.python_ops import PYTHON_OPS, run_python_op
 from recserve.rates import Rate
 
 MAX_ARENA_BYTES: Final = 1 << 35
+_COLUMN_OPS: Final = (
+    *(ops.SplitSteps, ops.ParseTokens, ops.ParseNumbers, ops.PairKeys, ops.PairTokens, ops.PairNumbers),
+    ops.NestedPairs,
+)
 
 
 class Workspace:
@@ -84,7 +88,7 @@ class Stage:
         self.op_numbers = with_constants(graph, op_numbers)
         made = set(self.op_numbers)
         self.imports = _imports(graph, self.op_numbers, made)
-        self._columns: dict[str, ColumnUse] = {}
+        self._columns: dict[str, int] = {}
         self._lifted: dict[int, int] = {}
         self._constants = Constants()
         self.slots = len(graph.ops)
@@ -100,17 +104,15 @@ class Stage:
                 rows.append(self._instruction(number, context))
         self.exports = {value: self._export(value, rows) for value in exports}
         self._segments.append((_program(rows), None))
-        self.columns = tuple(self._columns.values())
+        sides = {op.column: op.side for op in reversed(graph.ops) if isinstance(op, _COLUMN_OPS)}
+        self.columns = tuple(ColumnUse(name, sides.get(name, "context")) for name in self._columns)
 
     def slot_of(self, value: int) -> int:
         """The row of the value table that holds a value after a run: the lifted one of an import over steps."""
         return self._lifted.get(value, value)
 
     def _column(self, name: str) -> int:
-        if name not in self._columns:
-            readers = (op for op in self.graph.ops if getattr(op, "column", None) == name)
-            self._columns[name] = ColumnUse(name, getattr(next(readers, None), "side", "context"))
-        return list(self._columns).index(name)
+        return self._columns.setdefault(name, len(self._columns))
 
     def _new_slot(self) -> int:
         self.slots += 1
@@ -198,12 +200,16 @@ class Stage:
         if failure[at.FAILED_BYTES] >= 0:
             found = workspace.read(failure[at.FAILED_TEXT], failure[at.FAILED_BYTES], np.uint8)
             text = repr(found.tobytes().decode(errors="replace"))
-        place = [f"feature {feature!r}"] if feature else []
-        place += [f"column {op.column!r}"] if hasattr(op, "column") else []
-        place += [f"row {failure[at.FAILED_ROW]}"] if failure[at.FAILED_ROW] >= 0 else []
-        place += [f"step {failure[at.FAILED_STEP]}"] if failure[at.FAILED_STEP] >= 0 else []
+        row, step = failure[at.FAILED_ROW], failure[at.FAILED_STEP]
         problem, hint = _problem(op, status, text)
-        raise DataError(problem, where=", ".join(place), hint=hint)
+        raise CellError(
+            problem,
+            feature=feature,
+            column=getattr(op, "column", ""),
+            row=row if row >= 0 else None,
+            step=step if step >= 0 else None,
+            hint=hint,
+        )
 
     def listing(self) -> str:
         """The program for people: one line an instruction."""
