@@ -127,7 +127,9 @@ class Market:
         return path
 
     def network(self, model: str) -> Path:
-        """The network of a model of the zoo, as exported."""
+        """The network of a model of the zoo, exported once."""
+        if (path := self.folder / "networks" / model / "network.onnx").exists():
+            return path
         torch = pytest.importorskip("torch")
         from recserve.training.export import export_module
         from recserve.training.zoo import MODELS, build_model

@@ -75,3 +75,52 @@ def test_a_ranking_is_that_of_the_flat_pipeline(market: Any, ranker: Ranker, mod
             np.testing.assert_allclose(result.outputs[name], want[order], rtol=1e-5, atol=1e-5)
 
     holds()
+
+
+def full_user(seed: int = 3) -> dict[str, Any]:
+    rng = np.random.default_rng(seed)
+    colors = ["red", "green", "blue", "mauve"]
+    return {
+        "user_id": seed,
+        "gender": "f",
+        "category_clicks": {color: float(rng.random()) for color in colors},
+        "category_levels": "\x1d".join(f"{color}:{n}" for n, color in enumerate(colors)),
+        "budget": 1.5,
+        "clicks__item_id": rng.integers(0, 60, 4).tolist(),
+        "clicks__category": [colors[n] for n in rng.integers(0, 4, 4)],
+        "clicks__age": rng.random(4).tolist(),
+    }
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("size", [1, 500])
+def test_one_candidate_and_five_hundred_are_ranked_as_flat(market: Any, ranker: Ranker, model: str, size: int) -> None:
+    ids = (np.arange(size) * 7 % 64).tolist()
+    candidates = {"item_id": ids, "recall": np.linspace(0, 1, size)}
+    result = ranker.rank(full_user(), {"hour": 7}, candidates)
+    expected = market.flat(market.bundle(model)).run(market.tile(full_user(), {"hour": 7}, candidates))
+    for name, want in expected.items():
+        np.testing.assert_allclose(result.outputs[name], want[result.positions], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_scores_do_not_depend_on_who_else_is_asked_about(ranker: Ranker, model: str) -> None:
+    """Up to the last bits: engines add in another order for other sizes of a batch."""
+    rng = np.random.default_rng(1)
+    alone = {item: ranker.rank(full_user(), {}, [item]).scores[0] for item in range(64)}
+    for size in (2, 3, 17, 64, 200):
+        ids = rng.integers(0, 64, size).tolist()
+        result = ranker.rank(full_user(), {}, ids)
+        np.testing.assert_allclose(result.scores, [alone[item] for item in result.item_ids], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_scores_do_not_depend_on_the_order_of_the_candidates(ranker: Ranker, model: str) -> None:
+    """Up to the last bits: the rows at the end of a batch go through other instructions."""
+    rng = np.random.default_rng(1)
+    for size in (5, 13, 64):
+        ids = rng.permutation(64)[:size]
+        first = ranker.rank(full_user(), {}, ids)
+        again = ranker.rank(full_user(), {}, rng.permutation(ids))
+        scores = dict(zip(again.item_ids, again.scores.tolist(), strict=True))
+        np.testing.assert_allclose([scores[item] for item in first.item_ids], first.scores, rtol=1e-6, atol=1e-6)

@@ -72,21 +72,13 @@ def prove(
             columns = sample_columns(graph, samples, _SIDES, rng)
         else:
             columns = draw_columns(graph, _SIDES, rng)
-        tensors = flat.make_tensors(_with_rows(columns))
+        tensors = flat.make_tensors(columns)
         expected = flat.run_network(tensors)
         noise = _measure_noise(flat, tensors, expected, rng)
         found = run_staged(pipeline, columns)
         for name, want in expected.items():
             worst = max(worst, _compare(name, found[name], want, noise[name]))
     return Proof(REQUESTS, CANDIDATES, worst, seed)
-
-
-def _with_rows(columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-    """A request without item columns still has that many candidates."""
-    if not any(len(cells) == CANDIDATES for cells in columns.values()):
-        name = next(iter(columns))
-        return columns | {name: columns[name] * CANDIDATES}
-    return columns
 
 
 def _measure_noise(
@@ -113,7 +105,8 @@ def _compare(name: str, found: F32, expected: F32, noise: F32) -> float:
     # Equal infinities are equal. NaN on both sides is equal; on one side it is the worst there is.
     difference = np.where((found == expected) | (np.isnan(found) & np.isnan(expected)), 0.0, difference)
     difference = np.where(np.isnan(difference), np.inf, difference)
-    excess = difference - _NOISE_FACTOR * noise / np.maximum(1.0, np.abs(expected))
+    allowed = _NOISE_FACTOR * noise / np.maximum(1.0, np.abs(expected))
+    excess = np.where(difference == 0, 0.0, difference - allowed)
     worst = int(np.argmax(excess))
     if not excess.flat[worst] <= TOLERANCE:
         raise ConfigError(
