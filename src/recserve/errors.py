@@ -5,6 +5,7 @@
     │   └── BundleError    whoever copied or changed a bundle          (at open)
     ├── RequestError       the caller                                  (at each call)
     │   └── DataError      the caller: a column or a cell of the input
+    │       └── CellError  the caller: one cell of a feature's input
     ├── NotFoundError      the caller: no such model, version or route
     ├── OverloadedError    nobody; try again later
     └── InvariantError     us: a bug in recserve
@@ -73,6 +74,45 @@ class DataError(RequestError):
     """A column or cell of the input is wrong."""
 
     default_code = "invalid_data"
+
+
+class CellError(DataError):
+    """One cell of a batch is wrong; knows its place, so that who cut the batch can tell the caller's own row.
+
+    Attributes:
+        feature: that reads the cell, or "".
+        column: that holds it, or "" where several do.
+        row: of the batch; None where unknown.
+        step: within the row's sequence; None outside sequences.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        feature: str = "",
+        column: str = "",
+        row: int | None = None,
+        step: int | None = None,
+        code: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        self.feature, self.column, self.row, self.step = feature, column, row, step
+        super().__init__(problem, code=code, where=self._place("row"), hint=hint)
+
+    def _place(self, word: str) -> str | None:
+        place = [f"feature {self.feature!r}"] if self.feature else []
+        place += [f"column {self.column!r}"] if self.column else []
+        place += [f"{word} {self.row}"] if self.row is not None else []
+        place += [f"step {self.step}"] if self.step is not None else []
+        return ", ".join(place) or None
+
+    def shift(self, rows: int, word: str = "row") -> CellError:
+        """The same error, of a batch that began `rows` rows into the caller's, whose rows are called `word`."""
+        self.row = None if self.row is None else self.row + rows
+        self.where = self._place(word)
+        self.args = (self._text(),)
+        return self
 
 
 class NotFoundError(RequestError):

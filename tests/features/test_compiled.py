@@ -14,7 +14,7 @@ from recserve import memory
 from recserve.columns import Ragged
 from recserve.errors import DataError
 from recserve.features import ops
-from recserve.features.compiled import CompiledPlan, Stage, Workspace
+from recserve.features.compiled import CompiledPlan, Stage, Workspace, read_output
 from recserve.features.graph import GraphOutput, PlanGraph
 from recserve.features.infer import infer
 from recserve.features.ingest import ColumnBatch, ingest_row
@@ -352,15 +352,6 @@ def test_the_stages_in_turn_equal_the_flat_plan(data: st.DataObject) -> None:
     kept = fill_imports(candidate, workspace, sources, picks, rows)
     candidate.run(workspace, ColumnBatch.from_columns(flat_cells, candidate.columns, rows=rows), rows)
     for output in outputs:
-        got = _read(candidate, workspace, output)
+        got = read_output(candidate, workspace, output)
         assert_same(got, want[output.spec.name], f"{output.spec.name} of {graph.ops}")
     assert kept is not None
-
-
-def _read(stage: Stage, workspace: Workspace, output: GraphOutput) -> Any:
-    """What a stage exports, as a plan does; the steps of a sequence may be lifted ones."""
-    plan = CompiledPlan(stage.graph)
-    plan.__dict__["flat"] = stage
-    if output.steps is not None and output.steps in stage.imports:
-        workspace.values[output.steps] = workspace.values[stage.slot_of(output.steps)]
-    return plan._read(workspace, output)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from recserve import memory
 from recserve.columns import Ragged
 from recserve.dtypes import I64
-from recserve.errors import InvariantError
+from recserve.errors import CellError, InvariantError
 from recserve.features.graph import GraphOutput, PlanGraph
 from recserve.features.ingest import ColumnBatch, ingest_row
 from recserve.features.op import Kind
@@ -95,9 +95,14 @@ class CompiledPlan:
         for first in range(0, max(batch.rows, 1), CHUNK_ROWS):
             count = min(CHUNK_ROWS, batch.rows - first)
             chunk = batch if count == batch.rows else batch.slice(first, count)
-            self.flat.run(workspace, chunk, count, training)
-            parts.append([self._read(workspace, output) for output in self.graph.outputs])
-        return {output.spec.name: _joined([part[i] for part in parts]) for i, output in enumerate(self.graph.outputs)}
+            try:
+                self.flat.run(workspace, chunk, count, training)
+            except CellError as error:
+                raise error.shift(first) from None
+            parts.append([read_output(self.flat, workspace, output) for output in self.graph.outputs])
+        return {
+            output.spec.name: join_parts([part[i] for part in parts]) for i, output in enumerate(self.graph.outputs)
+        }
 
     def _workspace(self) -> Workspace:
         """This thread's scratch for offline runs."""
@@ -106,31 +111,33 @@ class CompiledPlan:
         workspace: Workspace = self._local.workspace
         return workspace
 
-    def _read(self, workspace: Workspace, output: GraphOutput) -> Output:
-        """One output after a run of `flat`."""
-        slot, spec = self.flat.exports[output.value], output.spec
-        kind = self.graph.values[output.value].kind
-        row = workspace.values[slot].tolist()
-        count = row[memory.COUNT]
-        if kind is Kind.DENSE:
-            dense = workspace.read(row[memory.VALUES], count, np.float32).reshape(-1, spec.dim)
-            if spec.kind is OutputKind.DENSE:
-                return dense
-            steps = self._step_counts(workspace, output)
-            return Ragged(dense, steps, seq_lengths=steps)
-        offsets = workspace.offsets(slot)
-        values = _read_elements(workspace, row, kind)
-        weights = workspace.read(row[memory.WEIGHTS], count, np.float32) if row[memory.WEIGHTS] else None
-        if output.steps is None:
-            return Ragged(values, np.diff(offsets), weights)
-        steps = self._step_counts(workspace, output)
-        bounds = offsets[np.concatenate(([0], np.cumsum(steps)))]
-        return Ragged(values, np.diff(bounds), weights, np.diff(offsets), steps)
 
-    def _step_counts(self, workspace: Workspace, output: GraphOutput) -> I64:
-        if output.steps is None:
-            raise InvariantError(f"output {output.spec.name!r} is a sequence without steps")
-        return np.diff(workspace.offsets(output.steps))
+def read_output(stage: Stage, workspace: Workspace, output: GraphOutput) -> Output:
+    """A feature that `stage` exports, after a run."""
+    slot, spec = stage.exports[output.value], output.spec
+    kind = stage.graph.values[output.value].kind
+    row = workspace.values[slot].tolist()
+    count = row[memory.COUNT]
+    if kind is Kind.DENSE:
+        dense = workspace.read(row[memory.VALUES], count, np.float32).reshape(-1, spec.dim)
+        if spec.kind is OutputKind.DENSE:
+            return dense
+        steps = _step_counts(stage, workspace, output)
+        return Ragged(dense, steps, seq_lengths=steps)
+    offsets = workspace.offsets(slot)
+    values = _read_elements(workspace, row, kind)
+    weights = workspace.read(row[memory.WEIGHTS], count, np.float32) if row[memory.WEIGHTS] else None
+    if output.steps is None:
+        return Ragged(values, np.diff(offsets), weights)
+    steps = _step_counts(stage, workspace, output)
+    bounds = offsets[np.concatenate(([0], np.cumsum(steps)))]
+    return Ragged(values, np.diff(bounds), weights, np.diff(offsets), steps)
+
+
+def _step_counts(stage: Stage, workspace: Workspace, output: GraphOutput) -> I64:
+    if output.steps is None:
+        raise InvariantError(f"output {output.spec.name!r} is a sequence without steps")
+    return np.diff(workspace.offsets(stage.slot_of(output.steps)))
 
 
 def _read_elements(workspace: Workspace, row: Sequence[int], kind: Kind) -> npt.NDArray[Any]:
@@ -146,7 +153,7 @@ def _read_elements(workspace: Workspace, row: Sequence[int], kind: Kind) -> npt.
     return result
 
 
-def _joined(parts: list[Any]) -> Output:
+def join_parts(parts: list[Any]) -> Output:
     """One output of all chunks."""
     if len(parts) == 1:
         single: Output = parts[0]

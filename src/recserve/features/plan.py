@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,9 @@ from recserve.features import ops
 from recserve.features.graph import PlanGraph
 from recserve.features.outputs import OutputSpec
 from recserve.features.reference import Interpreter
+
+if TYPE_CHECKING:
+    from recserve.features.grouped import GroupedPlan
 
 Output = F32 | Ragged
 Columns: TypeAlias = Any
@@ -94,7 +97,7 @@ class Plan:
             DataError: a column is missing or of another length, or a cell is not what the feature needs; names the
                 feature, the column and the row.
         """
-        given = columns if isinstance(columns, Mapping) else {n: columns.column(n) for n in columns.schema.names}
+        given = _by_name(columns)
         needed = dict(self._readers)
         if training and (masked := [v.feature for o, v in self._masked()]):
             needed[ops.MASK_COLUMN] = masked[0]
@@ -107,9 +110,54 @@ class Plan:
             read = {name: column[:0] for name, column in read.items()}
         return self._engine.run(read, types, training)
 
+    def run_grouped(
+        self,
+        requests: Columns,
+        candidates: Columns,
+        request_index: Any = None,
+        *,
+        offsets: Any = None,
+        types: Mapping[str, str] | None = None,
+    ) -> dict[str, Output]:
+        """Extract the features of requests with lists of candidates; the user side runs once a request.
+
+        Equals `run` on columns where each candidate has the cells of its request, bit for bit.
+
+        Args:
+            requests: columns of the user and context sides, R rows or 1.
+            candidates: columns of the item and candidate sides, N rows or 1.
+            request_index: int64[N], the request of each candidate, in any order; fastest where it rises.
+            offsets: int64[R + 1] instead: candidates `[offsets[r], offsets[r + 1])` are those of request r.
+            types: see `run`.
+
+        Returns:
+            As `run`, N rows.
+
+        Raises:
+            DataError: as `run`, naming a request or a candidate by its number; or request_index and offsets are wrong.
+        """
+        if self.reference:
+            from recserve.features.grouped import read_index
+
+            index, _ = read_index(requests, request_index, offsets)
+            given = {name: _as_list(column) for name, column in _by_name(requests).items()}
+            tiled = {name: column if len(column) == 1 else [column[r] for r in index] for name, column in given.items()}
+            return self.run({**_by_name(candidates), **tiled}, types)
+        return self._grouped.run(requests, candidates, request_index, offsets=offsets, types=types)
+
+    @cached_property
+    def _grouped(self) -> GroupedPlan:
+        from recserve.features.grouped import GroupedPlan
+
+        return GroupedPlan(self.graph)
+
     def _masked(self) -> list[tuple[Any, ops.Value]]:
         pairs = zip(self.graph.ops, self.graph.values, strict=True)
         return [(op, value) for op, value in pairs if getattr(op, "is_masked", False)]
+
+
+def _by_name(columns: Columns) -> Mapping[str, Any]:
+    return columns if isinstance(columns, Mapping) else {n: columns.column(n) for n in columns.schema.names}
 
 
 def check_lengths(columns: Mapping[str, Sequence[Any]]) -> int:

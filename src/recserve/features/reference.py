@@ -16,7 +16,7 @@ import numpy as np
 
 from recserve.columns import Ragged
 from recserve.dtypes import F32, I64
-from recserve.errors import DataError, InvariantError
+from recserve.errors import CellError, DataError, InvariantError
 from recserve.features import ops
 from recserve.features import reference_cells as cells
 from recserve.features.graph import GraphOutput, PlanGraph
@@ -78,8 +78,8 @@ class Interpreter:
     def _placed(self, error: DataError, number: int, row: int) -> DataError:
         value, op = self.graph.values[number], self.graph.ops[number]
         row = row if value.domain is None else self._row_of_step(value.domain, row)
-        column = f", column {op.column!r}" if hasattr(op, "column") else ""
-        return DataError(error.problem, code=error.code, where=f"feature {value.feature!r}{column}, row {row}")
+        column = getattr(op, "column", "")
+        return CellError(error.problem, feature=value.feature, column=column, row=row, code=error.code)
 
     def _row_of_step(self, steps: int, step: int) -> int:
         return int(np.repeat(np.arange(self.rows), self._step_counts(steps))[step])

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from recserve import memory
 from recserve.dtypes import I64
-from recserve.errors import CellError, InvariantError
+from recserve.errors import CellError, DataError, InvariantError
 from recserve.features import ops
 from recserve.features.codegen import SIZES, Constants, Context, Fields, instruction, kernel_of
 from recserve.features.graph import PlanGraph
