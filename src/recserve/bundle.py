@@ -197,8 +197,11 @@ class Bundle:
         """The stages, compiled and ready; `threads` for each part of the network."""
         graph = self.features.graph
         flat = Network.load(self.path / "network" / "flat.onnx")
-        cuts = decide_cuts(graph, match_inputs(graph, flat), self.split)
-        return Pipeline(self.features, self.tables, self.split, cuts, threads=threads)
+        try:
+            cuts = decide_cuts(graph, match_inputs(graph, flat), self.split)
+            return Pipeline(self.features, self.tables, self.split, cuts, threads=threads)
+        except ConfigError as error:
+            raise error.at(str(self.path)) from None
 
 
 def _name_and_version(target: Path) -> tuple[str, int]:
@@ -342,6 +345,15 @@ def _read_manifest(folder: Path) -> Manifest:
 
 
 def _verify_files(folder: Path, manifest: Manifest, *, contents: bool) -> None:
+    for path in folder.rglob("*"):
+        relative = path.relative_to(folder).as_posix()
+        if relative not in manifest.files and relative != MANIFEST and not path.is_dir():
+            raise BundleError(
+                f"file {relative!r} is not in the manifest",
+                code="bad_manifest",
+                where=str(folder),
+                hint="Nothing may be added to a bundle; remove it",
+            )
     for relative, entry in manifest.files.items():
         path = folder / relative
         if not path.resolve().is_relative_to(folder.resolve()):

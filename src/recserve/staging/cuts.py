@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from recserve.errors import ConfigError, suggest
+from recserve.errors import ConfigError, InvariantError, suggest
 from recserve.features.graph import GraphOutput, PlanGraph
 from recserve.features.ops import Kind
 from recserve.network.model import Network, TensorSpec
@@ -110,9 +110,7 @@ def match_inputs(graph: PlanGraph, network: Network) -> tuple[NetworkInput, ...]
         if name in features:
             found.append(_match_feature(features[name], spec))
         elif name.endswith(LENGTHS) and group in groups:
-            steps = groups[group][0].steps
-            assert steps is not None
-            found.append(NetworkInput(name, _runtime_rate(graph.values[steps].rate), None, group, steps))
+            found.append(_match_lengths(graph, group, groups[group][0], spec))
         else:
             known = [*features, *(group + LENGTHS for group in groups)]
             raise ConfigError(
@@ -141,6 +139,23 @@ def _match_feature(output: GraphOutput, tensor: TensorSpec) -> NetworkInput:
             f"input {spec.name!r} is {tensor.dtype}, but the feature is float32", code="input_dtype", where="network"
         )
     return NetworkInput(spec.name, _runtime_rate(spec.rate), output, spec.sequence, output.steps)
+
+
+def _match_lengths(graph: PlanGraph, group: str, member: GraphOutput, tensor: TensorSpec) -> NetworkInput:
+    if len(tensor.dims) != 1:
+        raise ConfigError(
+            f"input {tensor.name!r} has the shape {list(tensor.dims)}, but the lengths of a sequence are [N]",
+            code="input_shape",
+            where="network",
+        )
+    if tensor.dtype != "int64":
+        raise ConfigError(
+            f"input {tensor.name!r} is {tensor.dtype}, but the lengths of a sequence are int64",
+            code="input_dtype",
+            where="network",
+        )
+    assert member.steps is not None
+    return NetworkInput(tensor.name, _runtime_rate(graph.values[member.steps].rate), None, group, member.steps)
 
 
 def _runtime_rate(rate: Rate) -> Rate:
@@ -254,11 +269,6 @@ def _fixed_columns(split: SplitNetwork) -> tuple[FixedColumn, ...]:
             dims = split.candidate.inputs[name].dims[1:]
             sizes = [dim for dim in dims if isinstance(dim, int)]
             if len(sizes) != len(dims):
-                raise ConfigError(
-                    f"tensor {name!r} has the shape {list(dims)} per item, which a payload cannot hold",
-                    code="ragged_item_tensor",
-                    where="network",
-                    hint="Pool item-side sequences inside the network, or give them a fixed length",
-                )
+                raise InvariantError(f"tensor {name!r} crosses per item with the shape {list(dims)}", where="network")
             columns.append(FixedColumn(name, tuple(sizes)))
     return tuple(columns)
