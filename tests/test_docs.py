@@ -10,6 +10,7 @@ Conventions of the pages (README, CONTRIBUTING, docs/**.md):
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shlex
@@ -105,9 +106,9 @@ def recserve_commands() -> list[str]:
 @pytest.mark.parametrize("line", recserve_commands())
 def test_commands_of_the_docs_exist(line: str) -> None:
     words = shlex.split(line)[1:]
-    plain = [word for word in words if re.fullmatch(r"[a-z-]+", word) and not word.startswith("-")]
+    parts = itertools.takewhile(re.compile(r"[a-z]+").fullmatch, words[:2])
     done = subprocess.run(
-        [sys.executable, "-c", "from recserve.cli import main; main()", *plain[:1], "--help"],
+        [sys.executable, "-c", "from recserve.cli import main; main()", *parts, "--help"],
         env={**os.environ, "COLUMNS": "300", "TERM": "dumb", "NO_COLOR": "1"},
         capture_output=True,
         text=True,

@@ -1,75 +1,138 @@
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from recserve.cli.features import read_batches, to_arrow, write_features
-from recserve.cli.output import read_parquet, write_parquet
-from recserve.columns import Ragged
-from recserve.errors import DataError
-from recserve.features.feature_set import FeatureSet
+from recserve.cli import main
+from recserve.cli.features import progress_line
 
 CONFIG = {
     "features": [
         {"feature_type": "raw_feature", "feature_name": "price", "expression": "item:price"},
-        {
-            "feature_type": "id_feature",
-            "feature_name": "brand",
-            "expression": "item:brand",
-            "hash_bucket_size": 100,
-            "embedding_dim": 4,
-        },
+        {"feature_type": "id_feature", "feature_name": "brand", "expression": "item:brand", "vocab_list": ["a", "b"]},
     ]
 }
 
 
-def plan() -> Any:
-    return FeatureSet.from_fg_json(CONFIG).compile(reference=True)
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    """(exit code, standard output, standard error) of `recserve features`."""
+    with pytest.raises(SystemExit) as ended:
+        main(["features", *map(str, arguments)])
+    out, err = capsys.readouterr()
+    return int(ended.value.code or 0), out, err
 
 
-def test_a_feature_becomes_a_column_of_its_own_shape() -> None:
-    ids, key = np.array([7, 9, 4]), np.array([1, 2])
-    assert to_arrow("d", np.array([[1, 2], [3, 4]], np.float32))["d"].to_pylist() == [[1.0, 2.0], [3.0, 4.0]]
-    assert to_arrow("s", Ragged(ids, np.array([2, 1])))["s"].to_pylist() == [[7, 9], [4]]
-    weighted = to_arrow("w", Ragged(ids, np.array([2, 1]), weights=np.array([1, 2, 3], np.float32)))
-    assert weighted["w.weights"].to_pylist() == [[1.0, 2.0], [3.0]]
-    sequence = Ragged(ids, np.array([3, 0]), key_lengths=key, seq_lengths=np.array([2, 0]))
-    assert to_arrow("q", sequence)["q"].to_pylist() == [[[7], [9, 4]], []]
-    dense = Ragged(np.array([[1], [2]], np.float32), np.array([0, 2]), seq_lengths=np.array([0, 2]))
-    assert to_arrow("e", dense)["e"].to_pylist() == [[], [[1.0], [2.0]]]
-    tokens = Ragged(np.array(["a", "b"], object), np.array([1, 1]))
-    assert to_arrow("t", tokens)["t"].to_pylist() == [["a"], ["b"]]
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "fg.json"
+    path.write_text(json.dumps(CONFIG))
+    return path
 
 
-def test_batches_do_not_change_what_is_written(tmp_path: Path) -> None:
-    source = tmp_path / "raw.parquet"
-    write_parquet(pa.table({"price": [1.0, 2.0, 3.0], "brand": ["a", "b", "a"]}), source)
-    for batch_rows in (1, 2, 100):
-        out = tmp_path / "new" / f"{batch_rows}.parquet"
-        assert write_features(plan(), source, out, batch_rows) == (3, ["price", "brand"])
-        assert read_parquet(out).equals(read_parquet(tmp_path / "new" / "1.parquet"))
-    written = read_parquet(out)
-    assert written["price"].to_pylist() == [[1.0], [2.0], [3.0]]
-    brand = written["brand"].to_pylist()
-    assert brand[0] == brand[2] != brand[1]
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "raw.parquet"
+    pq.write_table(pa.table({"price": ["1", "2.5", None], "brand": ["b", "c", "a"]}), path)
+    return path
 
 
-def test_a_file_without_rows_gives_one_without_rows(tmp_path: Path) -> None:
-    source, out = tmp_path / "raw.parquet", tmp_path / "out.parquet"
-    write_parquet(pa.table({"price": pa.array([], pa.float64()), "brand": pa.array([], pa.string())}), source)
-    assert len(list(read_batches(source, 10))) == 1
-    assert write_features(plan(), source, out, 10) == (0, ["price", "brand"])
+@pytest.mark.parametrize("name", [[], ["extract"]])
+def test_a_file_is_extracted_with_and_without_the_name_of_the_command(
+    config: Path, source: Path, capsys: pytest.CaptureFixture[str], name: list[str]
+) -> None:
+    out = config.with_name("out.parquet")
+    code, text, err = run(capsys, *name, config, "--input", source, "--output", out)
+    assert (code, err) == (0, "")
+    assert text.startswith(f"Wrote 3 rows of 2 columns to {out}")
+    assert pq.read_table(out).to_pydict() == {"price": [[1.0], [2.5], [0.0]], "brand": [[3], [1], [2]]}
 
 
-def test_wrong_input_leaves_no_file(tmp_path: Path) -> None:
-    source, out = tmp_path / "raw.parquet", tmp_path / "out.parquet"
-    with pytest.raises(DataError, match="cannot be read as Parquet"):
-        write_features(plan(), source, out, 10)
-    write_parquet(pa.table({"price": [1.0]}), source)
-    with pytest.raises(DataError, match="'brand' is missing"):
-        write_features(plan(), source, out, 10)
-    assert list(tmp_path.iterdir()) == [source]
+def test_a_summary_comes_as_json(config: Path, source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = config.with_name("out.parquet")
+    code, text, _ = run(capsys, config, "--input", source, "--output", out, "--json", "--reference", "--threads", 1)
+    found = json.loads(text)
+    assert code == 0
+    assert (found["rows"], found["columns"]) == (3, ["price", "brand"])
+    assert found["bytes"] == out.stat().st_size
+    assert len(found["digest"]) == 64
+
+
+def test_bad_cells_end_with_2_and_no_file(config: Path, source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = config.with_name("out.parquet")
+    pq.write_table(pa.table({"price": ["1", "x"], "brand": ["a", "a"]}), source)
+    code, text, err = run(capsys, config, "--input", source, "--output", out)
+    assert (code, text) == (2, "")
+    cell = "feature 'price', column 'price', row 1: 'x' is not a number"
+    assert err == f"Error: {source}, row group 0: {cell}\n"
+    assert not out.exists()
+
+
+def test_a_row_is_shown_from_cell_to_id(config: Path, source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, text, _ = run(capsys, "show", config, "--input", source, "--row", 1)
+    assert code == 0
+    assert "price = [2.5]  (item)\n  item:price = '2.5'\n" in text
+    assert "brand = [1]  (item)\n  item:brand = 'c'\n" in text
+    _, text, _ = run(capsys, "show", config, "--input", source, "--row", 2, "--feature", "brand", "--json")
+    (trace,) = json.loads(text)
+    assert trace["inputs"] == {"item:brand": "a"}
+    assert trace["values"][-1]["elements"] == [2]
+
+
+def test_a_row_that_is_not_there_ends_with_2(config: Path, source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "show", config, "--input", source, "--row", 3)
+    assert (code, err) == (2, f"Error: {source}: there is no row 3. There are 3, counted from 0\n")
+
+
+def test_equal_files_end_with_0_and_others_with_1(
+    config: Path, source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left, right = config.with_name("left"), config.with_name("right")
+    pq.write_table(pa.table({"x": [[1], [2]], "y": [1.0, 2.0]}), left)
+    pq.write_table(pa.table({"x": [[1], [3]], "y": [1.0, 2.0001]}), right)
+    assert run(capsys, "diff", left, left)[:2] == (0, "2 features are equal in 2 rows.\n")
+    code, text, _ = run(capsys, "diff", left, right, "--relative", 0.01)
+    assert code == 1
+    assert "1 of 2 features differ" in text
+    assert "50.00%" in text
+    assert "x, row 1: [2] | [3]" in text
+    code, text, _ = run(capsys, "diff", left, right, "--json")
+    found: Any = json.loads(text)
+    assert (code, found["equal"], found["left_rows"]) == (1, False, 2)
+    assert found["features"]["x"]["examples"] == [{"row": 1, "left": [2], "right": [3]}]
+    assert found["features"]["y"]["rate"] == 0.5
+
+
+def test_files_of_other_lengths_differ(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    left, right = config.with_name("left"), config.with_name("right")
+    pq.write_table(pa.table({"x": [1, 2]}), left)
+    pq.write_table(pa.table({"x": [1]}), right)
+    code, text, _ = run(capsys, "diff", left, right)
+    assert code == 1
+    assert text == "2 rows on the left, 1 on the right.\n1 features are equal in 1 rows.\n"
+
+
+def test_the_help_names_the_parts(capsys: pytest.CaptureFixture[str]) -> None:
+    code, text, _ = run(capsys, "--help")
+    assert code == 0
+    assert "Example:\n" in text
+    assert all(part in text for part in ("recserve features", "--output", "  show ", "  diff "))
+
+
+def test_progress_is_for_terminals(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert progress_line() is None
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    show = progress_line()
+    assert show is not None
+    show(10, 40)
+    show(40, 40)
+    show(5, None)
+    err = capsys.readouterr().err
+    assert "10 rows of 40 (25%)" in err
+    assert err.count("\n") == 1
+    assert "\r5 rows, " in err

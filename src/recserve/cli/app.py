@@ -37,8 +37,9 @@ app: Final = typer.Typer(
     rich_markup_mode=None,  # help texts hold <name> and [x], which markup would eat
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (demo, samples, features, train, build, explain, serve, rank):
+for _command in (demo, samples, train, build, explain, serve, rank):
     app.command()(_command)
+app.add_typer(features)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench)
 
 

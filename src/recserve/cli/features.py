@@ -1,136 +1,227 @@
-"""`recserve features`.
-
-Axes: N rows, S steps over all rows, V values over all rows.
-"""
+"""`recserve features`: extract a file, show a row, compare two outputs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from recserve.cli.groups import DefaultGroup
+
 if TYPE_CHECKING:
-    import pyarrow as pa
+    from recserve.features.diff import Comparison
 
-    from recserve.features.plan import Plan
+DIFFERENT = 1
+"""Exit code of `diff` where the files differ."""
+
+Config = Annotated[Path, typer.Argument(help="Feature config, fg.json.", show_default=False)]
+Input = Annotated[
+    Path,
+    typer.Option(
+        "--input", metavar="FILE", help="Raw columns: Parquet, or .ndjson (an object a line).", show_default=False
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+features = typer.Typer(
+    name="features",
+    cls=DefaultGroup,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Extract features from raw columns.",
+)
 
 
-def features(
+@features.command()
+def extract(
     *,
-    config: Annotated[Path, typer.Argument(help="Feature config, fg.json.", show_default=False)],
-    source: Annotated[Path, typer.Argument(help="Raw columns (Parquet).", show_default=False)],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Parquet file to write.", show_default=False)],
-    batch_rows: Annotated[int, typer.Option(min=1, help="Rows in memory at once.")] = 65_536,
+    config: Config,
+    source: Input,
+    out: Annotated[Path, typer.Option("--output", metavar="FILE", help="Parquet file to write.", show_default=False)],
+    batch_rows: Annotated[int, typer.Option(min=1, help="Rows of a batch; a few batches are in memory.")] = 16_384,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads that extract.", show_default="one a core")] = None,
+    profile: Annotated[str, typer.Option(metavar="NAME", help="Semantics profile.")] = "pyfg",
     reference: Annotated[bool, typer.Option("--reference", help="Use the slow interpreter, to compare with.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Extract features from raw columns, as training and serving do.
 
-    Writes one column per feature: a dense feature as a fixed-size list of float32, ids as a list of int64, a sequence
-    as a list of these, and the weights of weighted ids as <feature>.weights.
+    Writes one column per feature: a dense feature as a fixed-size list of float32, ids as a list of int64, texts as a
+    list of strings, a sequence as a list of these, and the weights of weighted ids as <feature>.weights. The file
+    appears under its name when it is complete. The name `extract` may be left out.
 
     \b
     Example:
-      recserve features fg.json samples.parquet --out features.parquet
+      recserve features fg.json --input samples.parquet --output features.parquet
+      recserve features show fg.json --input samples.parquet --row 3
+      recserve features diff offline.parquet online.parquet
     """  # noqa: D301 - \b keeps the lines of the example
     from recserve.cli.output import print_json
     from recserve.features.feature_set import FeatureSet
+    from recserve.features.files import extract_file
 
-    plan = FeatureSet.load(config).compile(reference=reference)
-    rows, columns = write_features(plan, source, out, batch_rows)
+    feature_set = FeatureSet.load(config, profile=profile)
+    start = time.perf_counter()
+    done = extract_file(
+        feature_set.compile(reference=reference),
+        source,
+        out,
+        batch_rows=batch_rows,
+        threads=threads,
+        digest=feature_set.digest,
+        progress=progress_line(),
+    )
+    seconds = time.perf_counter() - start
     if as_json:
-        print_json({"out": str(out), "rows": rows, "columns": columns})
+        print_json(
+            {
+                "input": str(source),
+                "output": str(out),
+                "rows": done.rows,
+                "columns": list(done.columns),
+                "bytes": out.stat().st_size,
+                "seconds": round(seconds, 3),
+                "rows_per_s": round(done.rows / seconds, 1),
+                "digest": feature_set.digest,
+            }
+        )
     else:
-        typer.echo(f"Wrote {rows:,} rows of {len(columns)} columns to {out}")
+        speed = f"{done.rows / seconds:,.0f} rows/s"
+        typer.echo(f"Wrote {done.rows:,} rows of {len(done.columns)} columns to {out} ({seconds:.1f} s, {speed})")
 
 
-def write_features(plan: Plan, source: Path, out: Path, batch_rows: int) -> tuple[int, list[str]]:
-    """Extract batch by batch. The file appears under its name when it is complete.
+def progress_line() -> Callable[[int, int | None], None] | None:
+    """Shows rows on one line of the terminal; None where standard error is none."""
+    if not sys.stderr.isatty():
+        return None
+    start = time.perf_counter()
 
-    Returns:
-        (rows, names of the columns written).
+    def show(rows: int, total: int | None) -> None:
+        speed = rows / max(time.perf_counter() - start, 1e-9)
+        of_all = f" of {total:,} ({rows / total:.0%})" if total else ""
+        end = "\n" if rows == total else ""
+        typer.echo(f"\r{rows:,} rows{of_all}, {speed:,.0f} rows/s   {end}", nl=False, err=True)
 
-    Raises:
-        DataError: the source cannot be read, a column is missing or a cell is wrong; or the file cannot be written.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    return show
 
+
+@features.command()
+def show(
+    *,
+    config: Config,
+    source: Input,
+    row: Annotated[int, typer.Option(min=0, help="Row of the file, counted from 0.")] = 0,
+    feature: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Show this feature; repeatable.", show_default="all")
+    ] = None,
+    profile: Annotated[str, typer.Option(metavar="NAME", help="Semantics profile.")] = "pyfg",
+    as_json: Json = False,
+) -> None:
+    """Show one row as text: each feature's raw cells, every value on the way, and the result.
+
+    \b
+    Example:
+      recserve features show fg.json --input samples.parquet --row 3 --feature ctr_7d
+    """  # noqa: D301 - \b keeps the lines of the example
+    from dataclasses import asdict
+
+    from recserve.cli.output import print_json
     from recserve.errors import DataError
+    from recserve.features.feature_set import FeatureSet
+    from recserve.features.files import read_batches
+    from recserve.features.trace import explain_row
 
-    part = out.with_name(f".{out.name}.part")
-    rows, writer = 0, None
-    try:
-        for batch in read_batches(source, batch_rows):
-            columns = {k: v for name, value in plan.run(batch).items() for k, v in to_arrow(name, value).items()}
-            table = pa.table(columns)
-            if writer is None:
-                out.parent.mkdir(parents=True, exist_ok=True)
-                writer = pq.ParquetWriter(part, table.schema)
-            writer.write_table(table)
-            rows += len(table)
-            typer.echo(f"\r{rows:,} rows", nl=False, err=True)
-        assert writer is not None  # `read_batches` yields at least one
-        writer.close()
-        part.rename(out)
-        typer.echo("", err=True)
-        return rows, list(writer.schema.names)
-    except OSError as error:
-        raise DataError(f"cannot be written: {error.strerror}", where=str(out)) from None
-    finally:
-        part.unlink(missing_ok=True)
+    plan = FeatureSet.load(config, profile=profile).compile()
+    rows = 0
+    for batch in read_batches(source, plan.input_columns, 1024):
+        rows += batch.rows
+        if row < rows:
+            traces = explain_row(plan, batch.columns, row - batch.first, feature or ())
+            if as_json:
+                print_json([asdict(trace) for trace in traces])
+            else:
+                typer.echo("\n\n".join("\n".join(trace.lines()) for trace in traces))
+            return
+    raise DataError(f"there is no row {row}", where=str(source), hint=f"There are {rows}, counted from 0")
 
 
-def read_batches(source: Path, batch_rows: int) -> Iterator[pa.Table]:
-    """The rows of a Parquet file, `batch_rows` at a time; one empty table if it has none.
+@features.command()
+def diff(
+    *,
+    left: Annotated[Path, typer.Argument(help="Extracted features (Parquet).", show_default=False)],
+    right: Annotated[Path, typer.Argument(help="Extracted features to compare with.", show_default=False)],
+    relative: Annotated[float, typer.Option(min=0, help="Relative difference of floats that counts as equal.")] = 0.0,
+    absolute: Annotated[float, typer.Option(min=0, help="Absolute difference of floats that counts as equal.")] = 0.0,
+    examples: Annotated[int, typer.Option(min=0, help="Rows to show for each feature.")] = 3,
+    as_json: Json = False,
+) -> None:
+    """Compare two feature outputs, feature by feature and row by row.
 
-    Raises:
-        DataError: the file cannot be read.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    Exit code 0: equal. 1: different.
 
-    from recserve.errors import DataError
+    \b
+    Example:
+      recserve features diff offline.parquet online.parquet --relative 1e-6
+    """  # noqa: D301 - \b keeps the lines of the example
+    from recserve.cli.output import print_json
+    from recserve.features.diff import Tolerance, compare_files
 
-    try:
-        with pq.ParquetFile(source) as file:
-            if not file.metadata.num_rows:
-                yield file.schema_arrow.empty_table()
-            for batch in file.iter_batches(batch_rows):
-                yield pa.Table.from_batches([batch])
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"cannot be read as Parquet: {error}", where=str(source)) from None
-
-
-def to_arrow(name: str, value: Any) -> dict[str, pa.Array]:
-    """The columns of one feature: its values, and its weights where it has any."""
-    import numpy as np
-    import pyarrow as pa
-
-    if isinstance(value, np.ndarray):
-        return {name: _vectors(value)}
-    lengths = [value.lengths] if value.seq_lengths is None else [value.key_lengths, value.seq_lengths]
-    flat = _vectors(value.values) if value.values.ndim == 2 else pa.array(value.values)
-    columns = {name: _nest(flat, lengths)}
-    if value.weights is not None:
-        columns[f"{name}.weights"] = _nest(pa.array(value.weights), lengths)
-    return columns
+    found = compare_files(left, right, Tolerance(relative, absolute), examples)
+    if as_json:
+        print_json(describe_comparison(found))
+    else:
+        _print_comparison(found)
+    if not found.is_equal:
+        raise typer.Exit(DIFFERENT)
 
 
-def _vectors(rows: Any) -> pa.Array:
-    import pyarrow as pa
+def describe_comparison(found: Comparison) -> dict[str, Any]:
+    """A comparison as plain JSON values."""
+    return {
+        "equal": found.is_equal,
+        "left_rows": found.left_rows,
+        "right_rows": found.right_rows,
+        "features": {
+            feature.name: {
+                "equal": feature.is_equal,
+                "rows": feature.rows,
+                "mismatches": feature.mismatches,
+                "rate": feature.rate,
+                "largest_difference": feature.largest,
+                "problem": feature.problem,
+                "examples": [{"row": row, "left": a, "right": b} for row, a, b in feature.examples],
+            }
+            for feature in found.features
+        },
+    }
 
-    return pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), rows.shape[1])
 
+def _print_comparison(found: Comparison) -> None:
+    from recserve.cli.output import print_table
+    from recserve.features.trace import show as show_value
 
-def _nest(flat: pa.Array, lengths: list[Any]) -> pa.Array:
-    import pyarrow as pa
-
-    from recserve.columns import offsets_of
-
-    for counts in lengths:
-        if counts is not None:  # a dense sequence has no values within a step
-            flat = pa.LargeListArray.from_arrays(offsets_of(counts), flat)
-    return flat
+    if found.left_rows != found.right_rows:
+        typer.echo(f"{found.left_rows:,} rows on the left, {found.right_rows:,} on the right.")
+    wrong = [feature for feature in found.features if not feature.is_equal]
+    if not wrong:
+        typer.echo(f"{len(found.features)} features are equal in {min(found.left_rows, found.right_rows):,} rows.")
+        return
+    wrong.sort(key=lambda feature: -feature.rate)
+    rows = [
+        (
+            feature.name,
+            f"{feature.rate:.2%}",
+            feature.problem or f"{feature.mismatches:,} of {feature.rows:,}",
+            "" if feature.largest is None else feature.largest,
+        )
+        for feature in wrong
+    ]
+    title = f"{len(wrong)} of {len(found.features)} features differ"
+    print_table(title, ["feature", "differ", "rows", "largest difference"], rows)
+    for feature in wrong:
+        for row, left, right in feature.examples:
+            typer.echo(f"{feature.name}, row {row}: {show_value(left)} | {show_value(right)}")
