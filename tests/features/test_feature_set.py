@@ -41,8 +41,8 @@ def test_a_bad_file_is_named(tmp_path: Path) -> None:
 
 
 def test_an_unsupported_profile_has_its_own_code() -> None:
-    with pytest.raises(ConfigError, match=r"profile 'easyrec-tf' is not supported. There are pyfg, farmhash") as caught:
-        read(ID, profile="easyrec-tf")
+    with pytest.raises(ConfigError, match=r"profile 'easyrec' is not supported. There are pyfg, farmhash") as caught:
+        read(ID, profile="easyrec")
     assert caught.value.code == "unsupported_profile"
 
 

@@ -42,7 +42,7 @@ def read(*entries: Any, **options: Any) -> FeatureSet:
             "feature 'a': option 'num_buckets' is 9223372036854775808: input should be less",
         ),
         ({**ID, "zch": {"size": 3}}, "feature 'a': unknown option 'zch.size'"),
-        ({**ID, "need_prefix": True}, "feature 'a': unknown option 'need_prefix'"),
+        ({**ID, "need_prefix": True}, "feature 'a': option 'need_prefix' has no effect"),
         ({"sequence_name": "s"}, "sequence 's': option 'features' is missing"),
         ({"sequence_name": "s", "sequence_len": 3, "features": []}, "unknown option 'sequence_len'. Did you mean"),
         ({"sequence_name": "s", "features": [{**ID, "x": 1}]}, "feature 's__a': unknown option 'x'"),

@@ -5,14 +5,17 @@ Each function takes features and yields problems, each a sentence that names the
 
 from __future__ import annotations
 
+import dataclasses
 import graphlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from recserve.errors import ConfigError, suggest
 from recserve.features import expressions, operators
 from recserve.features import spec_types as types
 from recserve.features.declared import WILDCARD, Declared, boundaries_of, num_buckets_of, vocabularies_of
+from recserve.features.profiles import OPTION_PROFILES
 from recserve.features.spec import DenseEmbedded, Normalised, SequenceGroup
 
 _MAPPINGS = (
@@ -20,15 +23,51 @@ _MAPPINGS = (
 )
 
 
-def check(features: Iterable[Declared]) -> list[str]:
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong.
+
+    Attributes:
+        text: a sentence.
+        feature: name of the feature, None of what is wrong between features.
+        drops: options without which the feature is right and means what it meant; () if no options are.
+    """
+
+    text: str
+    feature: str | None = None
+    drops: tuple[str, ...] = ()
+
+
+def check(features: Iterable[Declared]) -> list[Problem]:
     """All problems of a feature set."""
     features = list(features)
-    problems = [f"feature {name!r} is declared {count} times" for name, count in _repeated(features)]
-    problems += _group_problems(features)
+    problems = [Problem(f"feature {name!r} is declared {count} times") for name, count in _repeated(features)]
+    problems += map(Problem, _group_problems(features))
     for feature in features:
-        place = f"feature {feature.name!r}"
-        problems += [f"{place}: {problem}" for problem in _feature_problems(feature)]
-    return problems + [f"feature {name!r}: {problem}" for name, problem in _reference_problems(features)]
+        for found in _feature_problems(feature):
+            problem = found if isinstance(found, Problem) else Problem(found)
+            text = f"feature {feature.name!r}: {problem.text}"
+            problems.append(Problem(text, feature.name, problem.drops))
+    return problems + [Problem(f"feature {name!r}: {text}", name) for name, text in _reference_problems(features)]
+
+
+def relax(features: Iterable[Declared]) -> tuple[tuple[Declared, ...], list[str]]:
+    """The features without the options that have no effect or contradict others, and what was left out, as warnings."""
+    kept = list(features)
+    warnings: list[str] = []
+    while drops := [problem for problem in check(kept) if problem.drops]:
+        warnings += [problem.text for problem in drops]
+        dropped: dict[str | None, tuple[str, ...]] = {}
+        for problem in drops:
+            dropped[problem.feature] = dropped.get(problem.feature, ()) + problem.drops
+        kept = [_without(feature, dropped[feature.name]) if feature.name in dropped else feature for feature in kept]
+    return tuple(kept), warnings
+
+
+def _without(feature: Declared, options: tuple[str, ...]) -> Declared:
+    spec = feature.spec
+    given = {name: getattr(spec, name) for name in spec.model_fields_set if name not in options}
+    return dataclasses.replace(feature, spec=type(spec).model_validate(given))
 
 
 def _repeated(features: list[Declared]) -> Iterator[tuple[str, int]]:
@@ -51,7 +90,8 @@ def _group_problems(features: list[Declared]) -> Iterator[str]:
             yield f"feature {feature.name!r} has the name of a sequence group. Rename one"
 
 
-def _feature_problems(feature: Declared) -> Iterator[str]:
+def _feature_problems(feature: Declared) -> Iterator[str | Problem]:
+    yield from _profile_problems(feature)
     yield from _mapping_problems(feature)
     yield from _sequence_problems(feature)
     yield from _input_problems(feature)
@@ -63,20 +103,33 @@ def _is_set(feature: Declared, option: str) -> bool:
     return option in feature.spec.model_fields_set
 
 
-def _unused(option: str, reason: str) -> str:
-    return f"option {option!r} has no effect: {reason}"
+def _unused(option: str, reason: str, hint: str = "") -> Problem:
+    text = f"option {option!r} has no effect: {reason}"
+    return Problem(f"{text}. {hint}" if hint else text, drops=(option,))
+
+
+def _profile_problems(feature: Declared) -> Iterator[Problem]:
+    """Options of other profiles."""
+    for option in sorted(feature.spec.model_fields_set):
+        owner = OPTION_PROFILES.get((feature.spec.feature_type, option), feature.profile.name)
+        value = getattr(feature.spec, option)
+        if owner != feature.profile.name and value != type(feature.spec).model_fields[option].default:
+            yield _unused(option, f"it belongs to the profile {owner!r}")
+    if feature.spec.need_prefix and not feature.profile.prefixes_tokens:
+        yield _unused("need_prefix", f"the profile {feature.profile.name!r} puts no name in front of tokens")
 
 
 # ---- id mappings
 
 
-def _mapping_problems(feature: Declared) -> Iterator[str]:
+def _mapping_problems(feature: Declared) -> Iterator[str | Problem]:
     spec = feature.spec
-    if isinstance(spec, types.TokenizeFeature):
+    if isinstance(spec, (types.TokenizeFeature, types.RawFeature)):
         return
     mappings = [name for name in _MAPPINGS if getattr(spec, name, None)]
     if len(mappings) > 1:
-        yield f"options {' and '.join(map(repr, mappings))} contradict one another. Set one way to make ids"
+        text = f"options {' and '.join(map(repr, mappings))} contradict one another. Set one way to make ids"
+        yield Problem(text, drops=tuple(name for name in mappings if name != feature.mapping_option))
         return
     vocabularies = vocabularies_of(spec)
     if vocabularies is None:
@@ -85,7 +138,8 @@ def _mapping_problems(feature: Declared) -> Iterator[str]:
     has_vocabulary = bool(vocabularies.vocab_list or vocabularies.vocab_dict or vocabularies.vocab_file)
     if given is not None and not has_vocabulary:
         yield _unused("default_bucketize_value", "there is no vocabulary")
-    if given is None and vocabularies.vocab_file and feature.mode != "encoded":
+    needs = feature.mode != "encoded" and not feature.profile.unknown_is_zero
+    if given is None and vocabularies.vocab_file and needs:
         yield "option 'vocab_file' needs 'default_bucketize_value', the id of unknown tokens"
     if given is not None and vocabularies.vocab_list and given >= len(vocabularies.vocab_list):
         yield f"option 'default_bucketize_value' is {given}, but 'vocab_list' has {len(vocabularies.vocab_list)} words"
@@ -94,7 +148,7 @@ def _mapping_problems(feature: Declared) -> Iterator[str]:
         yield _unused("normalizer", f"{mapping!r} maps tokens, not numbers")
 
 
-def _sequence_problems(feature: Declared) -> Iterator[str]:
+def _sequence_problems(feature: Declared) -> Iterator[str | Problem]:
     spec = feature.spec
     if feature.group:
         for option in ("sequence_length", "sequence_delim"):
@@ -104,7 +158,7 @@ def _sequence_problems(feature: Declared) -> Iterator[str]:
         for option in ("sequence_length", "sequence_delim", "sequence_fields"):
             if _is_set(feature, option):
                 hint = f"The sequence type is 'sequence_{spec.feature_type}'"
-                yield f"{_unused(option, 'the feature is not a sequence')}. {hint}"
+                yield _unused(option, "the feature is not a sequence", hint)
     names = [text.partition(":")[2] for text in spec.references()]
     if feature.is_sequence and names and feature.mode == "raw":
         for name in spec.sequence_fields:
@@ -119,8 +173,10 @@ def _input_problems(feature: Declared) -> Iterator[str]:
     for option in feature.spec.input_options:
         if not getattr(feature.spec, option):
             yield f"option {option!r} is missing: the input, as `side:name`"
-    wanted = {types.ComboFeature: "at least 2", types.BoolMaskFeature: "2"}.get(type(feature.spec))
     count = len(feature.spec.references())
+    if isinstance(feature.spec, types.TagFeature) and count > 2:
+        yield f"option 'expression' names {count} inputs, and takes tags and perhaps their weights"
+    wanted = {types.ComboFeature: "at least 2", types.BoolMaskFeature: "2"}.get(type(feature.spec))
     if wanted and 0 < count != 2 and (wanted == "2" or count < 2):
         yield f"option 'expression' names {count} inputs, and needs {wanted}"
     try:
@@ -132,7 +188,7 @@ def _input_problems(feature: Declared) -> Iterator[str]:
         yield "all inputs are constants"
 
 
-def _embedding_problems(feature: Declared) -> Iterator[str]:
+def _embedding_problems(feature: Declared) -> Iterator[str | Problem]:
     spec = feature.spec
     if not isinstance(spec, DenseEmbedded):
         return
@@ -150,8 +206,15 @@ def _embedding_problems(feature: Declared) -> Iterator[str]:
 # ---- single types
 
 
-def _type_problems(feature: Declared) -> Iterator[str]:
+def _type_problems(feature: Declared) -> Iterator[str | Problem]:
     match feature.spec:
+        case types.TagFeature(kv_separator=str(), expression=(_, _, *_)):
+            yield "options 'kv_separator' and a second input contradict one another: both give weights"
+        case types.RawFeature():
+            yield from _raw_problems(feature.spec)
+        case types.ComboFeature(combo_input_seps=separators, expression=inputs) if separators:
+            if len(separators) != len(inputs):
+                yield f"option 'combo_input_seps' has {len(separators)} separators for {len(inputs)} inputs"
         case types.LookupFeature():
             yield from _lookup_problems(feature, feature.spec)
         case types.MatchFeature():
@@ -173,7 +236,21 @@ def _type_problems(feature: Declared) -> Iterator[str]:
     yield from _default_problems(feature)
 
 
-def _lookup_problems(feature: Declared, spec: types.LookupFeature) -> Iterator[str]:
+def _raw_problems(spec: types.RawFeature) -> Iterator[str | Problem]:
+    has_range = spec.max_val > spec.min_val
+    if spec.normalizer and has_range:
+        yield "options 'normalizer' and 'max_val' contradict one another: both normalise"
+    if spec.num_buckets and not has_range:
+        yield _unused("num_buckets", "max_val is not above min_val")
+    if spec.num_buckets and spec.boundaries:
+        text = "options 'boundaries' and 'num_buckets' contradict one another. Set one way to make ids"
+        yield Problem(text, drops=("num_buckets",))
+    if bool(spec.seq_multi_sep) != bool(spec.combiner):
+        option = "combiner" if spec.combiner else "seq_multi_sep"
+        yield _unused(option, "it takes both 'seq_multi_sep' and 'combiner'")
+
+
+def _lookup_problems(feature: Declared, spec: types.LookupFeature) -> Iterator[str | Problem]:
     discrete = feature.is_sparse and feature.mapping_option != "boundaries"
     if discrete and spec.combiner and _is_set(feature, "combiner"):
         yield _unused("combiner", "ids are not combined")
@@ -183,11 +260,12 @@ def _lookup_problems(feature: Declared, spec: types.LookupFeature) -> Iterator[s
         yield _unused("value_separator", "value_dim is not above 1")
     if feature.value_dim > 1 and discrete:
         yield _unused("value_dim", "all ids that are found are kept")
-    if feature.value_dim > 1 and spec.combiner and _is_set(feature, "combiner"):
+    combines = feature.profile.combines_vectors
+    if feature.value_dim > 1 and spec.combiner and _is_set(feature, "combiner") and not combines:
         yield _unused("combiner", "vectors (value_dim above 1) are not combined")
 
 
-def _match_problems(feature: Declared, spec: types.MatchFeature) -> Iterator[str]:
+def _match_problems(feature: Declared, spec: types.MatchFeature) -> Iterator[str | Problem]:
     if not feature.is_sparse and feature.value_dim > 1:
         yield f"option 'value_dim' is {feature.value_dim}, but a dense match is one number"
     if not feature.is_sparse or feature.mapping_option == "boundaries":

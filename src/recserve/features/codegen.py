@@ -153,7 +153,8 @@ def _of_column(op: Op, context: Context) -> tuple[str, Fields]:
             limit = NO_LIMIT if op.limit is None else op.limit
             return "split_steps", fields | {at.P0: address, at.P1: size, at.P2: limit, at.P3: int(op.fills_empty)}
         case ops.ParseTokens():
-            return "parse_tokens", fields | {at.P0: constants.separators(op.separators), at.P4: int(op.keeps_empty)}
+            fields |= {at.P0: constants.separators(op.separators), at.P1: int(op.rounds), at.P4: int(op.keeps_empty)}
+            return "parse_tokens", fields
         case ops.ParseNumbers():
             return "parse_numbers", fields | {at.P0: constants.separators(op.separators)}
         case ops.NestedPairs():
@@ -237,9 +238,11 @@ def _of_ids(op: Op, context: Context) -> tuple[str, Fields] | None:
             words, numbers = [word for word, _ in op.vocabulary], [x for _, x in op.vocabulary]
             fields = constants.vocabulary(words, np.array(numbers, np.float64))
             return "vocab_ids", {at.A: slot(op.source), **fields, at.P5: bits(float("nan"))}
-        case ops.ParseInts() | ops.TruncateToIds():
-            kernel = "parse_ints" if isinstance(op, ops.ParseInts) else "truncate_to_ids"
-            return kernel, {at.A: slot(op.source), at.P0: LAST_ID if op.limit is None else op.limit - 1}
+        case ops.ParseInts():
+            last = LAST_ID if op.limit is None else op.limit - 1
+            return "parse_ints", {at.A: slot(op.source), at.P0: last, at.P1: op.outside}
+        case ops.TruncateToIds():
+            return "truncate_to_ids", {at.A: slot(op.source), at.P0: LAST_ID if op.limit is None else op.limit - 1}
         case ops.Bucketize():
             boundaries = np.array(op.boundaries, np.float32)
             return "bucketize", {at.A: slot(op.source), at.P0: constants.array(boundaries), at.P1: len(boundaries)}
@@ -273,7 +276,7 @@ def _of_numbers(op: Op, context: Context) -> tuple[str, Fields] | None:
             fields = {at.P0: int(op.method == "log10"), at.P1: bits(op.a), at.P2: bits(op.b)}
             return "normalize", {at.A: slot(op.source), **fields}
         case ops.CombineNumbers():
-            return "combine_numbers", {at.A: slot(op.source), at.P0: COMBINERS[op.combiner]}
+            return "combine_numbers", {at.A: slot(op.source), at.P0: COMBINERS[op.combiner], at.P1: op.width}
         case ops.ToDense():
             address = constants.array(np.array(op.default, np.float32))
             return "to_dense", {at.A: slot(op.source), at.P0: address, at.P1: len(op.default)}

@@ -11,8 +11,11 @@ from functools import cached_property
 from typing import Final, Literal
 
 from recserve.errors import ConfigError, suggest
+from recserve.features import normalizers
 from recserve.features import spec_types as types
-from recserve.features.spec import Bucketised, FeatureSpec, IdMapping, SequenceGroup, Vocabularies
+from recserve.features.normalizers import Normalizer
+from recserve.features.profiles import PYFG, Profile
+from recserve.features.spec import Bucketised, FeatureSpec, IdMapping, Normalised, SequenceGroup, Vocabularies
 from recserve.rates import SIDE_RATES
 
 Mode = Literal["raw", "encoded", "bucketize"]
@@ -21,7 +24,9 @@ SIDES: Final = (*SIDE_RATES, "feature")
 WILDCARD: Final = "ALL"
 """A key of a match feature that every key matches."""
 
-_KEEPS_ALL: Final = (types.IdFeature, types.ComboFeature, types.BoolMaskFeature, types.RegexReplaceFeature)
+_KEEPS_ALL: Final = (
+    *(types.IdFeature, types.TagFeature, types.ComboFeature, types.BoolMaskFeature, types.RegexReplaceFeature),
+)
 """Types whose value_dim is 0 (all values) outside sequences and 1 (the first) inside."""
 _ALWAYS_SPARSE: Final = (*_KEEPS_ALL, types.TokenizeFeature, types.SidFeature)
 
@@ -53,12 +58,14 @@ class Declared:
         group: the sequence group that it is a member of, or None.
         is_plain_sequence: its type is `sequence_<type>`.
         mode: see the module docstring.
+        profile: the rules that apply.
     """
 
     spec: FeatureSpec
     group: SequenceGroup | None = None
     is_plain_sequence: bool = False
     mode: Mode = "raw"
+    profile: Profile = PYFG
 
     @property
     def name(self) -> str:
@@ -121,14 +128,17 @@ class Declared:
             return name in self.spec.sequence_fields
         if isinstance(self.spec, types.TokenizeFeature) and self.spec.tokens_as_sequence:
             return False
-        return side != "feature" if self.spec.is_single_input else side == "item"
+        is_single = self.spec.is_single_input or isinstance(self.spec, types.TagFeature)
+        return side != "feature" if is_single else side == "item"
 
     @property
     def default(self) -> str:
         """The default_value that applies; "" leaves missing rows empty."""
         given = getattr(self.spec, "default_value", None)
         value = self.spec.type_default if given is None else str(given)
-        return "0" if self.is_sequence and not value else value
+        if given is None and self.profile.prefixes_tokens and self.makes_tokens:
+            value = ""
+        return "0" if self.is_sequence and self.profile.fills_sequences and not value else value
 
     @property
     def encoded_default(self) -> str:
@@ -148,8 +158,15 @@ class Declared:
     @property
     def separators(self) -> tuple[str, ...]:
         """What separates the values of a text cell, or of a step."""
-        given = str(getattr(self.spec, "separator", "\x1d"))
-        return ("\x1d",) if given == "\x1d" else ("\x1d", given)
+        profile = self.profile
+        given = getattr(self.spec, "separator", None)
+        if given is None:
+            is_one = not profile.splits_ids and isinstance(self.spec, (types.IdFeature, types.ComboFeature))
+            given = "" if is_one else profile.separator
+        if profile.adds_separator:
+            return ("\x1d",) if given == "\x1d" else ("\x1d", str(given))
+        more = getattr(self.spec, "seq_multi_sep", None)
+        return tuple(separator for separator in (given, more) if separator)
 
     @property
     def is_sparse(self) -> bool:
@@ -161,17 +178,34 @@ class Declared:
         return discrete and self.mode != "encoded"
 
     @property
+    def makes_tokens(self) -> bool:
+        """A lookup or match feature of tokens, not of numbers."""
+        is_map = isinstance(self.spec, (types.LookupFeature, types.MatchFeature))
+        return is_map and self.is_sparse and self.mapping_option != "boundaries"
+
+    @property
+    def has_prefix(self) -> bool:
+        """Tokens begin with the feature's name and `_`."""
+        asked = self.spec.need_prefix
+        return self.profile.prefixes_tokens and (self.makes_tokens if asked is None else asked)
+
+    @property
     def mapping_option(self) -> str | None:
         """The option that makes ids: the first that is set, by precedence; None if none is."""
         names = ("zch", "dynamicemb", "hash_bucket_size", "vocab_list", "vocab_dict", "vocab_file", "num_buckets")
         if isinstance(self.spec, (types.TokenizeFeature, types.SidFeature)):
             return None
+        if isinstance(self.spec, types.RawFeature):
+            return "boundaries" if boundaries_of(self.spec) else None
         return next((name for name in (*names, "boundaries") if getattr(self.spec, name, None)), None)
 
     @property
     def is_weighted(self) -> bool:
         """Each id comes with a weight."""
-        return isinstance(self.spec, types.IdFeature) and self.spec.weighted
+        spec = self.spec
+        if isinstance(spec, types.TagFeature):
+            return spec.kv_separator is not None or len(spec.expression) > 1
+        return isinstance(spec, types.IdFeature) and spec.weighted
 
     @property
     def has_embedding(self) -> bool:
@@ -186,13 +220,22 @@ class Declared:
 
 
 def boundaries_of(spec: FeatureSpec) -> tuple[float, ...]:
-    """`boundaries`, () where the type has none."""
+    """`boundaries`, () where the type has none; of a raw feature also those of its uniform buckets."""
+    if isinstance(spec, types.RawFeature) and spec.num_buckets and spec.max_val > spec.min_val:
+        return tuple(i / spec.num_buckets for i in range(spec.num_buckets))
     return spec.boundaries if isinstance(spec, Bucketised) else ()
 
 
 def num_buckets_of(spec: FeatureSpec) -> int | None:
     """`num_buckets`, None where it is not set or the type has none."""
     return spec.num_buckets if isinstance(spec, (IdMapping, types.CombineFeature)) else None
+
+
+def normalizer_of(spec: FeatureSpec) -> Normalizer | None:
+    """The normalizer that applies, None where there is none."""
+    if isinstance(spec, types.RawFeature) and spec.max_val > spec.min_val:
+        return Normalizer("minmax", spec.min_val, spec.max_val - spec.min_val)
+    return normalizers.parse(spec.normalizer) if isinstance(spec, Normalised) else None
 
 
 def vocabularies_of(spec: FeatureSpec) -> Vocabularies | None:

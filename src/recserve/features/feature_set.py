@@ -12,14 +12,15 @@ import orjson
 
 from recserve.errors import ConfigError, suggest
 from recserve.features import ops
-from recserve.features.check import check
+from recserve.features.check import check, relax
 from recserve.features.declared import MODES, Declared, Mode
 from recserve.features.fg_json import read_document, write_document
 from recserve.features.graph import PlanGraph
-from recserve.features.lower import PROFILES, lower
+from recserve.features.lower import lower
 from recserve.features.outputs import OutputSpec
 from recserve.features.passes import optimize
 from recserve.features.plan import Plan
+from recserve.features.profiles import profile_named
 from recserve.features.spec import FeatureSpec, SequenceGroup
 
 SEMANTICS_VERSION: Final = 1
@@ -32,9 +33,10 @@ class FeatureSet:
     Attributes:
         features: the features in config order, stubs among them.
         mode: what the columns hold: "raw", "encoded" or "bucketize" (see `declared`).
-        profile: semantics profile: "pyfg" (MurmurHash64A) or "farmhash".
+        profile: name of the semantics profile (see `profiles`).
         asset_dir: where vocabularies and tokenizers lie.
         encoded_separator: separates the values of a cell in encoded mode.
+        warnings: what lenient reading left out, a sentence each.
     """
 
     def __init__(
@@ -44,9 +46,11 @@ class FeatureSet:
         profile: str = "pyfg",
         asset_dir: Path | None = None,
         encoded_separator: str = "\x03",
+        *,
+        warnings: tuple[str, ...] = (),
     ) -> None:
         self.features, self.mode, self.profile = features, mode, profile
-        self.asset_dir, self.encoded_separator = asset_dir, encoded_separator
+        self.asset_dir, self.encoded_separator, self.warnings = asset_dir, encoded_separator, warnings
 
     @classmethod
     def load(cls, path: str | Path, mode: Mode = "raw", profile: str = "pyfg") -> FeatureSet:
@@ -75,26 +79,39 @@ class FeatureSet:
         profile: str = "pyfg",
         asset_dir: str | Path | None = None,
         encoded_separator: str = "\x03",
+        *,
+        lenient: bool = False,
     ) -> FeatureSet:
         """Read a document of the form of fg.json.
 
+        Args:
+            doc: {"features": [...]}.
+            mode: what the columns hold.
+            profile: a name of `profiles.PROFILES`.
+            asset_dir: where vocabularies and tokenizers lie.
+            encoded_separator: separates the values of a cell in encoded mode.
+            lenient: leave out unknown, unused and contradictory options, with a warning each (`warnings`). Of
+                contradictory id mappings the one with precedence stays.
+
         Raises:
             ConfigError: the document is wrong; all problems at once, each with its feature and option. The code is
-                "unsupported_profile" for a profile other than "pyfg" and "farmhash".
+                "unsupported_profile" for an unknown profile.
         """
-        if profile not in PROFILES:
-            problem, known = f"profile {profile!r} is not supported", ", ".join(PROFILES)
-            raise ConfigError(problem, code="unsupported_profile", hint=f"There are {known}")
+        rules = profile_named(profile)
         if mode not in MODES:
             raise ConfigError(f"unknown mode {mode!r}", hint=suggest(mode, MODES))
         if not encoded_separator:
             raise ConfigError("encoded_separator is empty")
-        document = read_document(doc, mode)
-        problems = [*document.problems, *check(document.features)]
+        document = read_document(doc, mode, rules, lenient)
+        declared, warnings = document.features, list(document.warnings)
+        if lenient:
+            declared, dropped = relax(declared)
+            warnings += dropped
+        problems = [*document.problems, *(problem.text for problem in check(declared))]
         if problems:
             raise ConfigError(_listed(problems))
         folder = None if asset_dir is None else Path(asset_dir)
-        return cls(document.features, mode, profile, folder, encoded_separator)
+        return cls(declared, mode, profile, folder, encoded_separator, warnings=tuple(warnings))
 
     @classmethod
     def of(
@@ -127,7 +144,7 @@ class FeatureSet:
         Raises:
             ConfigError: an asset is missing or wrong.
         """
-        return optimize(lower(self.features, self.profile, self.asset_dir, self.encoded_separator))
+        return optimize(lower(self.features, self.asset_dir, self.encoded_separator))
 
     def compile(self, reference: bool = False) -> Plan:
         """The plan, ready to run.
@@ -167,6 +184,7 @@ class FeatureSet:
         content = {
             "semantics": SEMANTICS_VERSION,
             "profile": self.profile,
+            "profile_version": profile_named(self.profile).version,
             "mode": self.mode,
             "encoded_separator": self.encoded_separator,
             "document": self.to_fg_json(),

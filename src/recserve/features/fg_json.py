@@ -7,8 +7,8 @@ instead are read as well, as are the remarks that say nothing new. Everything el
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from recserve.errors import suggest
 from recserve.features.declared import Declared, Mode
+from recserve.features.profiles import PYFG, Profile
 from recserve.features.spec import FeatureSpec, SequenceGroup
 from recserve.features.spec_types import TYPES
 
@@ -36,8 +37,7 @@ _ALIASES: Final[dict[str, dict[str, str]]] = {
 """Names of an exported fg.json that differ from the config's."""
 
 _REMARKS: Final[dict[str, dict[str, tuple[Any, ...]]]] = {
-    "": {"need_prefix": (False,), "value_type": ("string", "float", "int64", "double", "int32")},
-    "combine_feature": {"value_dim": (1,)},
+    "": {"value_type": ("string", "float", "int64", "double", "int32")},
     "overlap_feature": {"default_value": ("0",), "value_dim": (1,)},
     "kv_dot_product": {"value_dim": (1,)},
     "tokenize_feature": {"output_type": ("word_id",), "value_dim": (0,)},
@@ -65,49 +65,72 @@ _OPERATOR_PARAMETERS: Final = ("encoding", "formula", "regex_pattern", "replacem
 
 @dataclass(frozen=True)
 class Document:
-    """What could be read of a document, and what was wrong with the rest."""
+    """What could be read of a document, what was wrong with the rest, and (reading leniently) what was left out."""
 
     features: tuple[Declared, ...]
     problems: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
-def read_document(document: object, mode: Mode) -> Document:
+@dataclass(frozen=True)
+class _Reading:
+    """How a document is read, and what was found on the way.
+
+    Attributes:
+        mode, profile: of the features.
+        lenient: unknown options are left out with a warning.
+        problems, warnings: so far.
+    """
+
+    mode: Mode
+    profile: Profile
+    lenient: bool
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def refuse_unknown(self, place: str, option: str, known: Iterable[str]) -> None:
+        """Note an unknown option."""
+        text = _sentence(f"{place}: unknown option {option!r}", suggest(option, known))
+        (self.warnings if self.lenient else self.problems).append(text)
+
+
+def read_document(document: object, mode: Mode, profile: Profile = PYFG, lenient: bool = False) -> Document:
     """Read all entries; problems are collected, each with the name of its feature."""
-    problems: list[str] = []
+    reading = _Reading(mode, profile, lenient)
     if not isinstance(document, Mapping) or not isinstance(document.get("features"), list):
         return Document((), ('the document is not {"features": [...]}',))
-    unknown = (str(key) for key in document if key not in _DOCUMENT_KEYS)
-    problems += [_unknown("the document", key, _DOCUMENT_KEYS) for key in unknown]
+    for key in document:
+        if key not in _DOCUMENT_KEYS:
+            reading.refuse_unknown("the document", str(key), _DOCUMENT_KEYS)
     found: list[Declared] = []
     for number, entry in enumerate(merge_text_normalizers(document["features"])):
         if isinstance(entry, Mapping) and "sequence_name" in entry:
-            found += _read_group(dict(entry), mode, problems)
+            found += _read_group(dict(entry), reading)
         else:
-            found += _read_feature(entry, f"features[{number}]", None, mode, problems)
-    return Document(tuple(found), tuple(problems))
+            found += _read_feature(entry, f"features[{number}]", None, reading)
+    return Document(tuple(found), tuple(reading.problems), tuple(reading.warnings))
 
 
-def _read_group(entry: dict[str, Any], mode: Mode, problems: list[str]) -> list[Declared]:
+def _read_group(entry: dict[str, Any], reading: _Reading) -> list[Declared]:
     place = f"sequence {entry['sequence_name']!r}"
     members = entry.pop("features", None)
     if entry.pop("feature_type", "sequence_feature") != "sequence_feature":
-        problems.append(f"{place}: a sequence group has no feature_type but 'sequence_feature'")
-    group = _validate(SequenceGroup, entry, place, problems)
+        reading.problems.append(f"{place}: a sequence group has no feature_type but 'sequence_feature'")
+    group = _validate(SequenceGroup, entry, place, reading)
     if not isinstance(members, list):
-        problems.append(f"{place}: option 'features' is missing or no list")
+        reading.problems.append(f"{place}: option 'features' is missing or no list")
         return []
     if not isinstance(group, SequenceGroup):
         return []
     parts = (
-        _read_feature(m, f"{place}: features[{i}]", group, mode, problems)
+        _read_feature(m, f"{place}: features[{i}]", group, reading)
         for i, m in enumerate(merge_text_normalizers(members))
     )
     return [feature for part in parts for feature in part]
 
 
-def _read_feature(
-    entry: object, place: str, group: SequenceGroup | None, mode: Mode, problems: list[str]
-) -> list[Declared]:
+def _read_feature(entry: object, place: str, group: SequenceGroup | None, reading: _Reading) -> list[Declared]:
+    problems = reading.problems
     if not isinstance(entry, Mapping):
         problems.append(f"{place}: an entry is an object, not {entry!r}")
         return []
@@ -128,8 +151,10 @@ def _read_feature(
     if is_plain_sequence and group:
         problems.append(f"{place}: {kind!r} cannot be a member of a sequence group. Use {base!r}")
         return []
-    spec = _validate(TYPES[base], _as_configured(base, options), place, problems)
-    return [Declared(spec, group, is_plain_sequence, mode)] if isinstance(spec, FeatureSpec) else []
+    spec = _validate(TYPES[base], _as_configured(base, options), place, reading)
+    if not isinstance(spec, FeatureSpec):
+        return []
+    return [Declared(spec, group, is_plain_sequence, reading.mode, reading.profile)]
 
 
 def _as_configured(kind: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -176,29 +201,30 @@ def _text_normalizer(stub: Mapping[str, Any]) -> dict[str, Any]:
     return {**options, **({"norm_options": chosen} if chosen else {})}
 
 
-def _validate(model: type[BaseModel], options: dict[str, Any], place: str, problems: list[str]) -> BaseModel | None:
+def _validate(model: type[BaseModel], options: dict[str, Any], place: str, reading: _Reading) -> BaseModel | None:
     try:
         orjson.dumps(options)
     except orjson.JSONEncodeError as error:
-        problems.append(f"{place}: the options cannot be written as JSON: {error}")
+        reading.problems.append(f"{place}: the options cannot be written as JSON: {error}")
         return None
+    if reading.lenient:
+        for option in options.keys() - model.model_fields.keys():
+            reading.refuse_unknown(place, option, model.model_fields)
+            del options[option]
     try:
         return model.model_validate(options)
     except ValidationError as error:
         for detail in error.errors(include_url=False):
             option = ".".join(str(part) for part in detail["loc"])
             if detail["type"] == "extra_forbidden":
-                problems.append(_unknown(place, option, model.model_fields))
+                reading.refuse_unknown(place, option, model.model_fields)
             elif detail["type"] == "missing":
-                problems.append(f"{place}: option {option!r} is missing")
+                reading.problems.append(f"{place}: option {option!r} is missing")
             else:
                 reason = detail["msg"].removeprefix("Value error, ")
-                problems.append(f"{place}: option {option!r} is {detail['input']!r}: {reason[0].lower()}{reason[1:]}")
+                text = f"{place}: option {option!r} is {detail['input']!r}: {reason[0].lower()}{reason[1:]}"
+                reading.problems.append(text)
     return None
-
-
-def _unknown(place: str, option: str, known: Any) -> str:
-    return _sentence(f"{place}: unknown option {option!r}", suggest(option, known))
 
 
 def _sentence(problem: str, hint: str | None) -> str:

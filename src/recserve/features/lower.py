@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 from recserve.errors import ConfigError
 from recserve.features import ops
@@ -18,13 +17,8 @@ from recserve.features.lower_values import Finisher
 from recserve.features.ops import Kind
 from recserve.features.outputs import OutputKind, OutputSpec
 
-PROFILES: Final[dict[str, str]] = {"pyfg": "murmur64a", "farmhash": "farmhash"}
-"""Hash algorithm of each semantics profile."""
 
-
-def lower(
-    features: Sequence[Declared], profile: str = "pyfg", asset_dir: Path | None = None, encoded_separator: str = "\x03"
-) -> PlanGraph:
+def lower(features: Sequence[Declared], asset_dir: Path | None = None, encoded_separator: str = "\x03") -> PlanGraph:
     """The plan of checked features, before passes.
 
     Raises:
@@ -36,7 +30,7 @@ def lower(
     for feature in order_by_references(modes_without_stubs):
         inputs = FeatureInputs(feature, builder, encoded_separator)
         try:
-            finish = Finisher(inputs, PROFILES[profile], asset_dir)
+            finish = Finisher(inputs, asset_dir)
             builder.features[feature.name] = _spread(feature, inputs, *_lower_one(feature, inputs, finish))
         except ConfigError as error:
             raise error if error.where else error.at(f"feature {feature.name!r}") from None

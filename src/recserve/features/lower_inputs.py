@@ -11,6 +11,7 @@ from recserve.features.check import resolve_reference
 from recserve.features.declared import Declared, Input
 from recserve.features.infer import infer
 from recserve.features.ops import Kind, Op, Value
+from recserve.features.spec_types import ComboFeature, IdFeature
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,8 @@ class FeatureInputs:
         """The steps of a column, None where its cells are not cut into steps."""
         if self.feature.is_spread or not (given.is_sequence or self.treats_all_as_sequences):
             return None
-        fills = self.feature.mode != "encoded" or bool(self.feature.encoded_default)
         feature = self.feature
+        fills = feature.profile.fills_sequences if feature.mode != "encoded" else bool(feature.encoded_default)
         op = ops.SplitSteps(
             given.column, self._side(given), feature.delimiter, feature.limit, fills, self._is_masked(given)
         )
@@ -110,7 +111,9 @@ class FeatureInputs:
         if given.side == "feature":
             return self._feature_tokens(given, separators)
         steps, side, masked = self._steps(given), self._side(given), self._is_masked(given)
-        return Operand((self.add(ops.ParseTokens(given.column, side, separators, steps, masked, keeps_empty)),), steps)
+        rounds = self.feature.profile.rounds_float_ids and isinstance(self.feature.spec, (IdFeature, ComboFeature))
+        op = ops.ParseTokens(given.column, side, separators, steps, masked, keeps_empty, rounds)
+        return Operand((self.add(op),), steps)
 
     def numbers(self, given: Input) -> Operand:
         """The numbers of an input."""

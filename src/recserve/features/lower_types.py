@@ -6,7 +6,7 @@ Each function returns the number of the output's value, over the steps that it r
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from recserve.errors import InvariantError
@@ -21,6 +21,7 @@ from recserve.features.spec import FeatureSpec
 Result = tuple[int, int | None]
 Probe = tuple[int, int, int]
 """Numbers of a map, its values and the keys to look up."""
+_RATIO_SCALES: Final = {"query_common_ratio": 10, "title_common_ratio": 100}
 _Spec = TypeVar("_Spec", bound=FeatureSpec)
 
 
@@ -64,9 +65,25 @@ def _weighted(given: Input, inputs: FeatureInputs, finish: Finisher) -> Result:
     return finish.finish_tokens(inputs.add(ops.AttachWeights(*pairs.values))), pairs.steps
 
 
+def _tag(feature: Declared, inputs: FeatureInputs, finish: Finisher) -> Result:
+    spec = _as(types.TagFeature, feature)
+    if spec.kv_separator is not None:
+        pairs = inputs.pairs(feature.inputs[0], spec.kv_separator, absent=1.0)
+        return finish.finish_tokens(inputs.add(ops.AttachWeights(*pairs.values))), pairs.steps
+    tags = inputs.tokens(feature.inputs[0])
+    if len(feature.inputs) == 1:
+        return finish.finish_tokens(tags.values[0]), tags.steps
+    (found, weights), steps = inputs.unify([tags, inputs.numbers(feature.inputs[1])])
+    return finish.finish_tokens(inputs.add(ops.AttachWeights(found[0], weights[0]))), steps
+
+
 def _raw(feature: Declared, inputs: FeatureInputs, finish: Finisher) -> Result:
+    spec = _as(types.RawFeature, feature)
     numbers = inputs.numbers(feature.inputs[0])
-    return finish.finish_numbers(numbers.values[0]), numbers.steps
+    value = numbers.values[0]
+    if spec.combiner:
+        value = inputs.add(ops.CombineNumbers(value, spec.combiner, spec.value_dim))
+    return finish.finish_numbers(value), numbers.steps
 
 
 def _combine(feature: Declared, inputs: FeatureInputs, finish: Finisher) -> Result:
@@ -77,7 +94,7 @@ def _combine(feature: Declared, inputs: FeatureInputs, finish: Finisher) -> Resu
         numbers = Operand((mapped,), tokens.steps)
     else:
         numbers = inputs.numbers(feature.inputs[0])
-    combined = inputs.add(ops.CombineNumbers(numbers.values[0], _combiner(spec.combiner)))
+    combined = inputs.add(ops.CombineNumbers(numbers.values[0], _combiner(spec.combiner), spec.value_dim))
     return finish.finish_numbers(combined, keeps_all=True), numbers.steps
 
 
@@ -89,11 +106,16 @@ def _combiner(name: str) -> str:
 
 
 def _combo(feature: Declared, inputs: FeatureInputs, finish: Finisher) -> Result:
-    operands, steps = inputs.unify([inputs.tokens(given) for given in feature.inputs])
+    spec = _as(types.ComboFeature, feature)
+    cuts: Sequence[tuple[str, ...] | None] = [None] * len(feature.inputs)
+    if spec.combo_input_seps:
+        cuts = [(separator,) if separator else () for separator in spec.combo_input_seps]
+    pairs = zip(feature.inputs, cuts, strict=True)
+    operands, steps = inputs.unify([inputs.tokens(given, separators) for given, separators in pairs])
     sources = tuple(values[0] for values in operands)
     if feature.value_dim == 1:  # the first combination is that of the first tokens
         sources = tuple(inputs.add(ops.FirstElements(source, 1)) for source in sources)
-    return finish.finish_tokens(inputs.add(ops.JoinTokens(sources))), steps
+    return finish.finish_tokens(inputs.add(ops.JoinTokens(sources, spec.combo_join_sep or "_"))), steps
 
 
 def _bool_mask(feature: Declared, inputs: FeatureInputs, finish: Finisher) -> Result:
@@ -115,7 +137,14 @@ def _expr(feature: Declared, inputs: FeatureInputs, finish: Finisher) -> Result:
 def _overlap(feature: Declared, inputs: FeatureInputs, finish: Finisher) -> Result:
     spec = _as(types.OverlapFeature, feature)
     operands, steps = inputs.unify([inputs.tokens(given) for given in feature.inputs])
-    result = inputs.add(ops.Overlap(operands[0][0], operands[1][0], str(spec.method)))
+    method, formula = str(spec.method), ""
+    if feature.profile.scales_ratios and method in _RATIO_SCALES:
+        formula = f"floor({_RATIO_SCALES[method]} * x + 1e-9)"  # a ratio of n terms is no nearer to a whole number
+    elif feature.profile.finds_runs and method == "is_contain":
+        method, formula = "index_of", "x >= 0"
+    result = inputs.add(ops.Overlap(operands[0][0], operands[1][0], method))
+    if formula:
+        result = inputs.add(ops.Evaluate(formula, ("x",), (result,)))
     return finish.finish_numbers(result), steps
 
 
@@ -162,6 +191,7 @@ def _lookup(feature: Declared, inputs: FeatureInputs, finish: Finisher) -> Resul
     if not is_number:
         if spec.need_key:
             values = inputs.add(ops.ConcatTokens((keys, values)))
+        values = finish.prefixed(values)
         values = finish.ids_of_tokens(values) if finish.maps_tokens else values
     tokens = inputs.tokens(key_input)
     wanted = Operand((inputs.add(ops.HashIds(tokens.values[0])),), tokens.steps)
@@ -183,10 +213,14 @@ def _lookup_number(inputs: FeatureInputs, probe: Probe, combiner: str) -> int:
 
 
 def _lookup_vector(inputs: FeatureInputs, finish: Finisher, probe: Probe, spec: types.LookupFeature) -> int:
-    """The first hit, split into numbers."""
-    text = inputs.add(ops.FirstElements(inputs.add(ops.LookupTokens(*probe)), 1))
-    parts = inputs.add(ops.SplitTokens(text, (spec.value_separator,)))
-    return finish.finish_numbers(inputs.add(ops.TokensToNumbers(parts)))
+    """The first hit, or (where the profile combines vectors) all hits, split into numbers."""
+    combines = inputs.feature.profile.combines_vectors and spec.combiner
+    text = inputs.add(ops.LookupTokens(*probe))
+    text = text if combines else inputs.add(ops.FirstElements(text, 1))
+    numbers = inputs.add(ops.TokensToNumbers(inputs.add(ops.SplitTokens(text, (spec.value_separator,)))))
+    if combines:
+        numbers = inputs.add(ops.CombineNumbers(numbers, _combiner(spec.combiner), inputs.feature.value_dim))
+    return finish.finish_numbers(numbers)
 
 
 def _match(feature: Declared, inputs: FeatureInputs, finish: Finisher) -> Result:
@@ -225,9 +259,11 @@ def _match_keys(feature: Declared, inputs: FeatureInputs) -> tuple[tuple[int], i
 def _match_ids(finish: Finisher, spec: types.MatchFeature, nested: tuple[int, ...]) -> int:
     """Ids (or tokens) of the values of the map. Hashed tokens have the feature's name in front."""
     outer, inner, values = nested
-    parts = (outer,) * spec.show_pkey + (inner,) * spec.show_skey + (values,)
+    shows_all = finish.feature.profile.shows_hits and spec.matchType != "multihit"
+    parts = (outer,) * (spec.show_pkey or shows_all) + (inner,) * (spec.show_skey or shows_all) + (values,)
     tokens = values if len(parts) == 1 else finish.add(ops.ConcatTokens(parts))
-    if finish.hash_buckets is not None:
+    tokens = finish.prefixed(tokens)
+    if finish.hash_buckets is not None and not finish.feature.profile.prefixes_tokens:
         tokens = finish.add(ops.PrefixTokens(tokens, f"{spec.feature_name}_"))
     return finish.ids_of_tokens(tokens) if finish.maps_tokens else tokens
 
@@ -255,6 +291,7 @@ def _as(kind: type[_Spec], feature: Declared) -> _Spec:
 
 _LOWER: Final[dict[type[FeatureSpec], Callable[[Declared, FeatureInputs, Finisher], Result]]] = {
     types.IdFeature: _id,
+    types.TagFeature: _tag,
     types.RawFeature: _raw,
     types.CombineFeature: _combine,
     types.ComboFeature: _combo,

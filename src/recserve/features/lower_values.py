@@ -13,12 +13,11 @@ import numpy as np
 from recserve.errors import ConfigError
 from recserve.features import normalizers, ops
 from recserve.features import spec_types as types
-from recserve.features.declared import Declared, boundaries_of, num_buckets_of, vocabularies_of
+from recserve.features.declared import Declared, boundaries_of, normalizer_of, num_buckets_of, vocabularies_of
 from recserve.features.lower_inputs import FeatureInputs, split_text
 from recserve.features.operators import default_parts, is_number
 from recserve.features.ops import MISSING_ID
 from recserve.features.reference_hash import HASHES, to_bucket
-from recserve.features.spec import Normalised
 from recserve.features.vocabularies import Vocabulary, vocabulary_of
 
 UNBOUNDED_BUCKETS: Final = (1 << 63) - 1
@@ -28,8 +27,9 @@ UNBOUNDED_BUCKETS: Final = (1 << 63) - 1
 class Finisher:
     """Turns tokens or numbers of one feature into its output."""
 
-    def __init__(self, inputs: FeatureInputs, algorithm: str, asset_dir: Path | None) -> None:
-        self.inputs, self.feature, self.algorithm = inputs, inputs.feature, algorithm
+    def __init__(self, inputs: FeatureInputs, asset_dir: Path | None) -> None:
+        self.inputs, self.feature = inputs, inputs.feature
+        self.algorithm = self.feature.profile.algorithm
         self.add, self.asset_dir = inputs.add, asset_dir
         self.vocabulary: Vocabulary | None = None
         self.tokenizer_rows: int | None = None
@@ -51,7 +51,8 @@ class Finisher:
             return self.add(ops.HashIds(tokens, self.hash_buckets, self.algorithm))
         if self.vocabulary is not None:
             return self.add(ops.VocabIds(tokens, self.vocabulary.ids, self.vocabulary.unknown))
-        return self.add(ops.ParseInts(tokens, num_buckets_of(self.feature.spec)))
+        outside = 0 if self.feature.profile.unknown_is_zero else MISSING_ID
+        return self.add(ops.ParseInts(tokens, num_buckets_of(self.feature.spec), outside))
 
     def default_ids(self, parts: Sequence[str]) -> tuple[int, ...]:
         """The ids of default_value, computed once."""
@@ -61,17 +62,26 @@ class Finisher:
             return tuple(self.vocabulary.id_of(part) for part in parts)
         return tuple(int(part) for part in parts)
 
+    def prefixed(self, tokens: int) -> int:
+        """Tokens with the feature's name in front, where the profile puts it there."""
+        if not self.feature.has_prefix:
+            return tokens
+        return self.add(ops.PrefixTokens(tokens, f"{self.feature.spec.feature_name}_"))
+
     def finish_tokens(self, tokens: int, keeps: int | None = None, splits_default: bool = True) -> int:
         """Tokens to the output: at most `keeps` (value_dim; 0: all), mapped, defaulted."""
         keeps = self.feature.value_dim if keeps is None else keeps
         if keeps:
             tokens = self.add(ops.FirstElements(tokens, keeps))
+        tokens = self.prefixed(tokens)
         return self.fill(self.ids_of_tokens(tokens) if self.maps_tokens else tokens, splits_default, keeps)
 
     def fill(self, value: int, splits_default: bool = True, keeps: int = 0) -> int:
         """Mapped ids, or tokens where nothing is mapped, with (at most `keeps` of) the default in rows without any."""
         parts = default_parts(self.feature) if splits_default else list(split_text(self.feature.default, ()))
         parts = parts[: keeps or None]
+        if self.feature.has_prefix:
+            parts = [f"{self.feature.spec.feature_name}_{part}" for part in parts]
         if self.maps_tokens:
             return self.add(ops.FillIds(value, self.default_ids(parts)))
         return self.add(ops.FillTokens(value, tuple(parts)))
@@ -80,8 +90,7 @@ class Finisher:
 
     def normalized(self, numbers: int) -> int:
         """Numbers after the normalizer."""
-        spec = self.feature.spec
-        normalizer = normalizers.parse(spec.normalizer) if isinstance(spec, Normalised) else None
+        normalizer = normalizer_of(self.feature.spec)
         if normalizer is None:
             return numbers
         if normalizer.method == "expression":
@@ -121,7 +130,11 @@ class Finisher:
         return self.add(ops.FillIds(self.add(ops.Bucketize(numbers, boundaries)), tuple(i for i in ids if i >= 0)))
 
     def _default_numbers(self) -> list[float]:
-        return [parse_number(part) for part in default_parts(self.feature)]
+        numbers = [parse_number(part) for part in default_parts(self.feature)]
+        normalizer = normalizer_of(self.feature.spec)
+        if normalizer is None or not self.feature.profile.normalizes_default:
+            return numbers
+        return [normalizers.normalize(normalizer, x) for x in numbers or [0.0]]
 
     def default_row(self) -> tuple[float, ...]:
         """The default of a dense row: value_dim numbers; one number stands for all, none for zeros."""

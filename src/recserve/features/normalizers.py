@@ -14,6 +14,8 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 from recserve.errors import ConfigError, suggest
 from recserve.features import expressions
 
@@ -93,3 +95,13 @@ def _checked(method: str, a: float, b: float) -> Normalizer:
     if method == "minmax" and a >= b:
         raise ConfigError(f"normalizer min {a:g} is not below max {b:g}")
     return Normalizer(method, a, b - a if method == "minmax" else b)
+
+
+def normalize(normalizer: Normalizer, x: float) -> float:
+    """One number, normalised: the definition that the ops Normalize and Evaluate share."""
+    if normalizer.method == "expression":
+        tree = expressions.parse(normalizer.expression, ["x"])
+        return float(expressions.evaluate(tree, {"x": np.array([x])})[0])
+    if normalizer.method == "log10":
+        return math.log10(x) if x > normalizer.a else x if math.isnan(x) else normalizer.b
+    return (x - normalizer.a) / normalizer.b

@@ -37,6 +37,8 @@ def is_number(text: str) -> bool:
 def default_parts(feature: Declared) -> list[str]:
     """The values of default_value, split as a text cell is."""
     text = feature.default
+    if not feature.separators:
+        return [text] if text else []
     for separator in feature.separators[1:]:
         text = text.replace(separator, feature.separators[0])
     return [part for part in text.split(feature.separators[0]) if part]

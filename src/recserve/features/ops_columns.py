@@ -38,7 +38,8 @@ class ParseTokens(Op):
     as its elements; a step of a sequence is a cell of its own. A number is its decimal text
     (an integral float without its ".0"; other floats in shortest round-trip form), a bool "true" or "false"; null and
     NaN are dropped. With `keeps_empty`, empty parts, nulls and NaN are empty tokens instead, so that the elements of
-    two columns stay aligned; a missing or empty cell has no element all the same.
+    two columns stay aligned; a missing or empty cell has no element all the same. With `rounds`, a float is rounded
+    first, half away from zero.
     """
 
     kind: ClassVar[Kind] = Kind.TOKENS
@@ -48,6 +49,7 @@ class ParseTokens(Op):
     steps: int | None = value_field()
     is_masked: bool = False
     keeps_empty: bool = False
+    rounds: bool = False
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from recserve.features.op import MISSING_ID, Kind, Op, value_field
 
 @dataclass(frozen=True)
 class AttachWeights(Op):
-    """Tokens or ids with the numbers of the aligned value `weights` as float32 weights."""
+    """Tokens or ids with the numbers of `weights` as float32 weights; a row of other numbers of both is a DataError."""
 
     source: int = value_field()
     weights: int = value_field()
@@ -41,7 +41,7 @@ class VocabIds(Op):
 
 @dataclass(frozen=True)
 class ParseInts(Op):
-    """The integer that a token spells, MISSING_ID if outside [0, limit). An integral float ("7.0") counts as integer.
+    """The integer that a token spells, `outside` if not in [0, limit). An integral float ("7.0") counts as integer.
 
     An empty token is MISSING_ID; other text is a DataError. `limit` None: any non-negative int64.
     """
@@ -49,6 +49,7 @@ class ParseInts(Op):
     kind: ClassVar[Kind] = Kind.IDS
     source: int = value_field()
     limit: int | None = None
+    outside: int = MISSING_ID
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,9 @@ class Normalize(Op):
 class CombineNumbers(Op):
     """One number of those of each row; NaN are skipped, and a row without a number stays empty.
 
+    With `width` above 1 the numbers of a row are vectors of `width` numbers, side by side, an incomplete last one left
+    out; the result is one vector, its components combined one by one, NaN where a component has no number.
+
     `combiner` is "sum", "mean", "min", "max", "count", "gap_min" or "gap_max": the smallest or largest absolute
     difference of neighbours, 0 of a single number.
     """
@@ -68,6 +71,7 @@ class CombineNumbers(Op):
     kind: ClassVar[Kind] = Kind.NUMBERS
     source: int = value_field()
     combiner: str = "sum"
+    width: int = 1
 
 
 @dataclass(frozen=True)

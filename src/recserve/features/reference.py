@@ -154,9 +154,13 @@ class Interpreter:
 
     # ---- elements and weights together
 
-    def attach(self, op: ops.AttachWeights, _number: int) -> Rows:
+    def attach(self, op: ops.AttachWeights, number: int) -> Rows:
         """See ops.AttachWeights."""
-        return Rows(self.values[op.source].elements, self.values[op.weights].elements)
+        source, weights = self.values[op.source], self.values[op.weights].elements
+        for n, (row, given) in enumerate(zip(source.elements, weights, strict=True)):
+            if len(row) != len(given):
+                raise self._placed(DataError(f"{len(row)} values, but {len(given)} weights"), number, n)
+        return Rows(source.elements, weights)
 
     def first(self, op: ops.FirstElements, _number: int) -> Rows:
         """See ops.FirstElements."""
@@ -211,7 +215,7 @@ def _read_cell(op: Op, cell: Any) -> Any:
         case ops.SplitSteps():
             return cells.steps(cell, op.delimiter, op.limit, op.fills_empty)
         case ops.ParseTokens():
-            return cells.tokens(cell, op.separators, op.keeps_empty)
+            return cells.tokens(cell, op.separators, op.keeps_empty, op.rounds)
         case ops.ParseNumbers():
             return cells.numbers(cell, op.separators)
         case ops.PairKeys():

@@ -67,6 +67,13 @@ def token_of(value: Cell) -> bytes:
     raise DataError(f"a value is {value!r}, not text, a number or a bool")
 
 
+def rounded(value: Cell) -> Cell:
+    """A finite float rounded half away from zero; any other value itself."""
+    if not isinstance(value, float) or not math.isfinite(value):
+        return value
+    return math.copysign(math.floor(abs(value) + 0.5), value)
+
+
 def elements(cell: Cell, separators: Sequence[str]) -> Iterator[Cell]:
     """The values of a cell: parts of a text, elements of lists, a scalar itself."""
     if isinstance(cell, (str, bytes)):
@@ -83,11 +90,12 @@ def elements(cell: Cell, separators: Sequence[str]) -> Iterator[Cell]:
         yield cell
 
 
-def tokens(cell: Cell, separators: Sequence[str], keeps_empty: bool = False) -> list[bytes]:
+def tokens(cell: Cell, separators: Sequence[str], keeps_empty: bool = False, rounds: bool = False) -> list[bytes]:
     """See ops.ParseTokens."""
     if is_missing(cell):
         return []
-    found = [token_of(value) for value in elements(cell, separators)]
+    values = elements(cell, separators)
+    found = [token_of(rounded(value) if rounds else value) for value in values]
     return found if keeps_empty else [token for token in found if token]
 
 

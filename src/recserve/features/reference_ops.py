@@ -19,6 +19,7 @@ from recserve.features import expressions, ops
 from recserve.features import reference_cells as cells
 from recserve.features import reference_text as texts
 from recserve.features.lower_values import bucket_of
+from recserve.features.normalizers import Normalizer, normalize
 from recserve.features.operators import is_number
 from recserve.features.ops import MISSING_ID, Op
 from recserve.features.reference_hash import HASHES, to_bucket
@@ -39,11 +40,11 @@ def _parse_int(op: ops.ParseInts, token: bytes) -> int:
         value = int(text)
     except ValueError:
         value = int(number)
-    return _within(value, op.limit)
+    return _within(value, op.limit, op.outside)
 
 
-def _within(value: int, limit: int | None) -> int:
-    return value if 0 <= value < (_INT64_LIMIT if limit is None else limit) else MISSING_ID
+def _within(value: int, limit: int | None, outside: int = MISSING_ID) -> int:
+    return value if 0 <= value < (_INT64_LIMIT if limit is None else limit) else outside
 
 
 def _truncate(op: ops.TruncateToIds, number: float) -> int:
@@ -51,9 +52,7 @@ def _truncate(op: ops.TruncateToIds, number: float) -> int:
 
 
 def _normalize(op: ops.Normalize, x: float) -> float:
-    if op.method == "log10":
-        return math.log10(x) if x > op.a else x if math.isnan(x) else op.b
-    return (x - op.a) / op.b
+    return normalize(Normalizer(op.method, op.a, op.b), x)
 
 
 def _token_number(_op: ops.TokensToNumbers, token: bytes) -> float:
@@ -149,7 +148,12 @@ def _semantic(op: ops.SemanticIds, codes: list[bytes]) -> list[int]:
 
 
 def _combine(op: ops.CombineNumbers, numbers: list[float]) -> list[float]:
-    return combine([x for x in numbers if not math.isnan(x)], op.combiner)
+    vectors = len(numbers) // op.width
+    parts = [numbers[i : vectors * op.width : op.width] for i in range(op.width)]
+    found = [combine([x for x in part if not math.isnan(x)], op.combiner) for part in parts]
+    if op.width == 1 or not vectors:
+        return found[0]
+    return [part[0] if part else math.nan for part in found]
 
 
 def combine(numbers: Sequence[float], combiner: str) -> list[float]:

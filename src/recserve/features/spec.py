@@ -61,6 +61,7 @@ class FeatureSpec(Model):
     """Options that every feature type has.
 
     `embedding_*`, `pooling`, `init_fn`, `trainable`, `data_type` and `use_mask` matter to training and to tables only.
+    `need_prefix` puts the feature's name in front of tokens, in profiles that do so.
     """
 
     feature_type: ClassVar[str]
@@ -82,6 +83,7 @@ class FeatureSpec(Model):
     embedding_constraints: dict[str, Any] | None = None
     fg_encoded_default_value: Text | None = None
     asset_dir: str | None = None
+    need_prefix: bool | None = None
     sequence_length: Size | None = None
     sequence_delim: Name | None = None
     sequence_fields: Strings = ()
@@ -102,9 +104,12 @@ class Defaulted(Model):
 
 
 class Separated(Model):
-    """A feature whose text cells hold several values. `separator` adds to the byte 0x1d, which always separates."""
+    """A feature whose text cells hold several values. `separator` adds to the byte 0x1d, which always separates.
 
-    separator: Name = "\x1d"
+    Profiles may tell otherwise; see `profiles.Profile.adds_separator`.
+    """
+
+    separator: Name | None = None
 
 
 class ZeroCollisionHash(Model):

@@ -51,6 +51,10 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+def _listed(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
 class IdFeature(FeatureSpec, Defaulted, IdMapping, Separated):
     """Categories: tokens mapped to ids."""
 
@@ -62,8 +66,22 @@ class IdFeature(FeatureSpec, Defaulted, IdMapping, Separated):
     weighted: bool = False
 
 
+class TagFeature(FeatureSpec, Defaulted, IdMapping, Separated):
+    """Categories with weights: `tag<kv_separator>weight` pairs, or tags and, in a second input, their weights."""
+
+    feature_type: ClassVar[str] = "tag_feature"
+
+    expression: Annotated[Strings, BeforeValidator(_listed)] = ()
+    kv_separator: Name | None = None
+    value_dim: Size | None = None
+
+
 class RawFeature(FeatureSpec, Numeric):
-    """Numbers, or their buckets."""
+    """Numbers, or their buckets.
+
+    Of the profile easyrec-tf: `min_val` and `max_val` normalise, and with `num_buckets` make uniform buckets;
+    `seq_multi_sep` separates numbers (vectors, if value_dim is above 1) that `combiner` combines.
+    """
 
     feature_type: ClassVar[str] = "raw_feature"
     type_default: ClassVar[str] = "0"
@@ -71,15 +89,26 @@ class RawFeature(FeatureSpec, Numeric):
 
     expression: str | None = None
     value_dim: Count = 1
+    min_val: float = 0.0
+    max_val: float = 0.0
+    num_buckets: Count | None = None
+    seq_multi_sep: Name | None = None
+    combiner: Literal["sum", "mean", "min", "max"] | None = None
 
 
 class ComboFeature(FeatureSpec, Defaulted, Vocabularies, Separated):
-    """Every combination of the tokens of two or more inputs."""
+    """Every combination of the tokens of two or more inputs.
+
+    Of the profile easyrec-tf: `combo_join_sep` joins them instead of `_`; `combo_input_seps` has a separator for each
+    input, "" for one whose text is a single value.
+    """
 
     feature_type: ClassVar[str] = "combo_feature"
 
     expression: Strings = ()
     value_dim: Size | None = None
+    combo_join_sep: Name | None = None
+    combo_input_seps: Strings = ()
 
 
 class CombineFeature(FeatureSpec, Numeric):
@@ -92,6 +121,7 @@ class CombineFeature(FeatureSpec, Numeric):
     value_map: dict[str, float] = Field(default={})
     combiner: Annotated[Combiner, BeforeValidator(_lower)] = "sum"
     num_buckets: Count | None = None
+    value_dim: Count = 1
 
 
 class LookupFeature(FeatureSpec, Numeric, IdMapping):
@@ -238,6 +268,7 @@ TYPES: Final[dict[str, type[FeatureSpec]]] = {
     spec.feature_type: spec
     for spec in (
         IdFeature,
+        TagFeature,
         RawFeature,
         ComboFeature,
         CombineFeature,

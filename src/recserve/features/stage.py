@@ -5,6 +5,7 @@ Axes: N rows of the batch.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NoReturn
 
@@ -176,6 +177,27 @@ class Stage:
                 )
             workspace.arena.grow(2 * workspace.arena.size_bytes)
 
+    def measure(self, workspace: Workspace, columns: ColumnBatch, rows: int) -> dict[int, int]:
+        """Run the ops one by one: {op: nanoseconds}; lifts and exports count for the op whose value they carry.
+
+        For people who look for what is slow; a request uses `run`. Arguments and errors are those of `run`.
+        """
+        self.run(workspace, columns, rows)  # the arena has room for everything from here on
+        workspace.arena.reset()
+        workspace.kept.clear()
+        spent: dict[int, int] = {}
+        for program, python_op in self._segments:
+            for row in program:
+                start = time.perf_counter_ns()
+                execute(row.ctypes.data, 1, workspace.run.ctypes.data)
+                number = int(row[at.OP])
+                spent[number] = spent.get(number, 0) + time.perf_counter_ns() - start
+            if python_op is not None:
+                start = time.perf_counter_ns()
+                run_python_op(self.graph, python_op, self.slot_of, workspace)
+                spent[python_op] = time.perf_counter_ns() - start
+        return spent
+
     def _attempt(self, workspace: Workspace, columns: ColumnBatch, rows: int, training: bool) -> int:
         run = workspace.run
         run[at.RUN_VALUES] = workspace.values.ctypes.data
@@ -267,6 +289,8 @@ def _problem(op: Op, status: int, text: str) -> tuple[str, str | None]:
         return f"{text} is not an integer", None
     if status == at.IS_A_MAP:
         return "a map cannot be read as values", "Give text, a number or a list"
+    if status == at.LENGTHS_DIFFER and isinstance(op, ops.AttachWeights):
+        return "the numbers of values and weights differ", None
     if status == at.LENGTHS_DIFFER:
         expression = op.expression if isinstance(op, ops.Evaluate) else ""
         return f"vectors of different lengths in expression {expression!r}", None

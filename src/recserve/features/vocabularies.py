@@ -7,7 +7,8 @@
 | either, with default_bucketize_value     | as any token               | default_bucketize_value | 0, 1, ... or given |
 | vocab_file (default_bucketize_value set) | as any token               | default_bucketize_value | line, or as given  |
 
-Of a word that is listed twice the last place counts.
+Of a word that is listed twice the last place counts. In a profile whose unknown words are 0, default_bucketize_value is
+0 where it is not set.
 """
 
 from __future__ import annotations
@@ -52,8 +53,11 @@ def vocabulary_of(feature: Declared, asset_dir: Path | None) -> Vocabulary | Non
     spec = vocabularies_of(feature.spec)
     if spec is None:
         return None
-    unknown = OUT_OF_VOCABULARY if spec.default_bucketize_value is None else spec.default_bucketize_value
-    reserves = spec.default_bucketize_value is None
+    given = spec.default_bucketize_value
+    if given is None and feature.profile.unknown_is_zero:
+        given = 0
+    unknown = OUT_OF_VOCABULARY if given is None else given
+    reserves = given is None
     if spec.vocab_list:
         words = (feature.default, "<OOV>", *spec.vocab_list) if reserves else spec.vocab_list
         extra = 1 if isinstance(feature.spec, MatchFeature) else 0

@@ -172,7 +172,7 @@ def exact_integer(token: int, size: int, x: float) -> Any:
 
 @inner
 def parse_ints(op: I64, run: I64) -> Any:
-    """ParseInts. P0: last id."""
+    """ParseInts. P0: last id. P1: id of what is outside."""
     address = align(op, run, TOKENS, True)
     if address < 0:
         return OUT_OF_MEMORY
@@ -183,6 +183,8 @@ def parse_ints(op: I64, run: I64) -> Any:
         is_integer, out[j] = _integer_of(token, size, op[P0])
         if not is_integer:
             return fail(op, run, NOT_AN_INTEGER, holder_of(target, j), token, size)
+        if out[j] < 0 and size > 0:
+            out[j] = op[P1]
     return OK
 
 

@@ -128,26 +128,34 @@ def combine(numbers: F64, count: int, combiner: int) -> Any:
 
 @inner
 def combine_numbers(op: I64, run: I64) -> Any:
-    """CombineNumbers. P0: combiner."""
-    source, target = value_at(run, op[A]), value_at(run, op[OUT])
+    """CombineNumbers. P0: combiner. P1: width of the vectors."""
+    source, target, width = value_at(run, op[A]), value_at(run, op[OUT]), op[P1]
     rows = distinct_rows(source)
     longest = 0
     for n in range(rows):
         longest = max(longest, end_of(source, n) - first_of(source, n))
-    directory, values, scratch = take(run, 8 * (rows + 1)), take(run, 8 * rows), take(run, 8 * longest)
+    directory, values, scratch = take(run, 8 * (rows + 1)), take(run, 8 * rows * width), take(run, 8 * longest)
     if scratch < 0:
         return OUT_OF_MEMORY
-    offsets, out, kept = view_i64(directory, rows + 1), view_f64(values, rows), view_f64(scratch, longest)
+    offsets, out, kept = view_i64(directory, rows + 1), view_f64(values, rows * width), view_f64(scratch, longest)
     offsets[0] = 0
     for n in range(rows):
-        first, count, at = first_of(source, n), 0, offsets[n]
-        for x in view_f64(source[VALUES] + 8 * first, end_of(source, n) - first):
-            if not np.isnan(x):
-                kept[count] = x
-                count += 1
-        if count:
-            out[at] = combine(kept, count, op[P0])
-        offsets[n + 1] = at + (count > 0)
+        first, at = first_of(source, n), offsets[n]
+        vectors = (end_of(source, n) - first) // width
+        numbers = view_f64(source[VALUES] + 8 * first, vectors * width)
+        for component in range(width):
+            count = 0
+            for v in range(vectors):
+                x = numbers[v * width + component]
+                if not np.isnan(x):
+                    kept[count] = x
+                    count += 1
+            if count:
+                out[at] = combine(kept, count, op[P0])
+            elif width > 1 and vectors:
+                out[at] = np.nan
+            at += count > 0 or (width > 1 and vectors > 0)
+        offsets[n + 1] = at
     set_elements(target, values, 0, 0, offsets[rows])
     set_offsets(target, directory, rows, source[ROWS])
     return OK

@@ -9,6 +9,8 @@ from __future__ import annotations
 # ruff: noqa: PLR0917  (compiled functions pass their state one by one)
 from typing import Any
 
+import numpy as np
+
 from recserve.dtypes import I64, U8
 from recserve.features.kernels.cells import (
     count_rows,
@@ -33,6 +35,7 @@ from recserve.features.kernels.jit import inner
 from recserve.features.kernels.layout import (
     COLUMN_ROWS,
     DEPTH,
+    FLOAT,
     INNER,
     IS_A_MAP,
     IS_MAP,
@@ -64,6 +67,7 @@ from recserve.features.kernels.rows import (
     take_rest,
     value_at,
 )
+from recserve.features.kernels.write_number import write_number
 from recserve.features.kernels.writer import (
     TOKENS_WRITTEN,
     WRITER,
@@ -229,6 +233,17 @@ def _add_pieces(op: I64, column: I64, first: int, end: int, writer: I64) -> None
 
 
 @inner
+def _write_leaf(op: I64, column: I64, leaf: int, address: int) -> Any:
+    """Write the token of a leaf that is not text, rounded if P1; the number of bytes."""
+    if op[P1] and column[LEAF] == FLOAT:
+        x = view_f64(column[LEAVES] + 8 * leaf, 1)[0]
+        if np.isfinite(x):
+            x = np.copysign(np.floor(abs(x) + 0.5), x)
+        return write_number(x, address)
+    return write_leaf(column[LEAF], column[LEAVES], column[LEAF_OFFSETS], leaf, address)
+
+
+@inner
 def _add_leaf(op: I64, column: I64, leaf: int, writer: I64) -> None:
     """Write the token, or with separators the tokens, of one leaf."""
     if column[LEAF] == TEXT:
@@ -238,15 +253,14 @@ def _add_leaf(op: I64, column: I64, leaf: int, writer: I64) -> None:
         elif end > first or (op[P4] and unit_depth(op, column) > 0):
             add_token(writer, column[LEAVES] + first, end - first)
     elif is_token(column, leaf):
-        size = write_leaf(column[LEAF], column[LEAVES], column[LEAF_OFFSETS], leaf, next_address(writer))
-        end_token(writer, size)
+        end_token(writer, _write_leaf(op, column, leaf, next_address(writer)))
     elif op[P4] and unit_depth(op, column) > 0:
         end_token(writer, 0)
 
 
 @inner
 def parse_tokens(op: I64, run: I64) -> Any:
-    """ParseTokens. P4: keeps_empty."""
+    """ParseTokens. P1: rounds. P4: keeps_empty."""
     column, target = column_at(run, op[A]), value_at(run, op[OUT])
     if column[IS_MAP]:
         return fail(op, run, IS_A_MAP, -1, 0, -1)

@@ -8,12 +8,27 @@ from typing import Any
 from recserve.dtypes import I64
 from recserve.features.kernels.cells import piece_end, separator_at
 from recserve.features.kernels.jit import inner
-from recserve.features.kernels.layout import OK, OUT, P0, P1, P2, P3, P4, RUN_ROWS, TOKENS, TOO_MANY_COMBINATIONS, A, B
+from recserve.features.kernels.layout import (
+    LENGTHS_DIFFER,
+    OK,
+    OUT,
+    P0,
+    P1,
+    P2,
+    P3,
+    P4,
+    RUN_ROWS,
+    TOKENS,
+    TOO_MANY_COMBINATIONS,
+    A,
+    B,
+)
 from recserve.features.kernels.read_number import read_number
 from recserve.features.kernels.rows import (
     copy_bytes,
     copy_descriptor,
     copy_elements,
+    copy_rows,
     count_bytes,
     count_elements,
     distinct_rows,
@@ -314,21 +329,24 @@ def mask_tokens(op: I64, run: I64) -> Any:
 
 @inner
 def attach_weights(op: I64, run: I64) -> Any:
-    """AttachWeights: A tokens or ids, B aligned numbers. P0: size of A's elements."""
-    target = value_at(run, op[OUT])
-    address, other = packed(run, op[A], op[P0], False), value_at(run, op[B])
-    if address < 0:
+    """AttachWeights: A tokens or ids, B as many numbers. P0: size of A's elements.
+
+    The elements are copied, so that each row has its own: rows that share elements may differ in their weights.
+    """
+    source, other, target = value_at(run, op[A]), value_at(run, op[B]), value_at(run, op[OUT])
+    distinct = 1 if source[STRIDE] == 0 and other[STRIDE] == 0 else max(source[ROWS], other[ROWS])
+    if copy_rows(run, source, target, op[P0], distinct) != OK:
         return OUT_OF_MEMORY
-    source = view_i64(address, FIELDS)
-    weights = take(run, 4 * source[COUNT])
+    weights = take(run, 4 * target[COUNT])
     if weights < 0:
         return OUT_OF_MEMORY
-    copy_descriptor(source, target)
     target[WEIGHTS] = weights
-    out = view_f32(weights, source[COUNT])
-    for n in range(distinct_rows(source)):
-        first, base = first_of(source, n), first_of(other, n)
-        count = end_of(source, n) - first
+    out = view_f32(weights, target[COUNT])
+    for n in range(distinct):
+        first, base = first_of(target, n), first_of(other, n)
+        count = end_of(target, n) - first
+        if end_of(other, n) - base != count:
+            return fail(op, run, LENGTHS_DIFFER, n, 0, -1)
         numbers = view_f64(other[VALUES] + 8 * base, count)
         for j in range(count):
             out[first + j] = numbers[j]
