@@ -31,7 +31,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("features", "tables", "network"),
     ("staging",),
     ("bundle",),
-    ("importers", "store", "candidates"),
+    ("store", "candidates"),
     ("ranker",),
     ("serving", "samples", "training"),
     ("demo",),
@@ -52,7 +52,7 @@ FENCES: dict[str, tuple[tuple[str, ...], str]] = {
     "starlette": (("serving/*",), "a Ranker works without a server"),
     "uvicorn": (("serving/*",), "a Ranker works without a server"),
     "duckdb": (("samples/*",), "serving needs no query engine"),
-    "torch": (("training/*", "importers/torch*"), "serving needs no trainer"),
+    "torch": (("training/*",), "serving needs no trainer"),
     "typer": (("cli*", "demo/*", "training/progress*"), "only commands talk to a terminal"),
     "rich": (("cli*", "demo/*", "training/progress*"), "only commands talk to a terminal"),
 }
