@@ -129,7 +129,8 @@ def read_inline_items(items: Any, listed: CandidateList, wanted: Sequence[str]) 
         by_text[str(key)] = columns
     ids = listed.pick(np.arange(len(listed)))
     positions = [n for n, one in enumerate(ids) if str(one) in by_text]
-    rows = [by_text[str(ids[n])] for n in positions]
+    # The id is the key; a feature may read it all the same.
+    rows = [{ITEM_ID: ids[n], **by_text[str(ids[n])]} for n in positions]
     return InlineItems(np.array(positions, np.int64), {name: [row.get(name) for row in rows] for name in wanted})
 
 

@@ -21,12 +21,13 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from recserve import memory
 from recserve.bundle import Bundle, Progress
-from recserve.candidates import CandidateList, Candidates, ItemId, read_candidates, read_inline_items
+from recserve.candidates import CandidateList, Candidates, InlineItems, ItemId, read_candidates, read_inline_items
 from recserve.dtypes import F32, I64
-from recserve.errors import InvariantError, RequestError
+from recserve.errors import CellError, InvariantError, RequestError
 from recserve.features.ingest import ColumnBatch
 from recserve.staging.draw import draw_columns
 from recserve.staging.pipeline import CandidateBatch, Pipeline, RequestState, Scratch
@@ -38,6 +39,7 @@ from recserve.store.view import StoreView
 
 ITEM_ID: Final = "item_id"
 _NO_VALUES: I64 = np.empty((0, memory.FIELDS), np.int64)
+_NO_ITEMS: Final = [pa.record_batch({ITEM_ID: pa.array([], pa.string())})]
 
 
 class VersionTuple(NamedTuple):
@@ -141,7 +143,10 @@ class Ranker:
         if first is not None and batches is not None:
             done = 0
             for batch in itertools.chain([first], batches):
-                done += ranker.upsert_items(batch)
+                try:
+                    done += ranker.upsert_items(batch)
+                except CellError as error:
+                    raise error.shift(done) from None
                 if progress is not None:
                     progress(f"items: {done:,}" + (f" of {total:,}" if total else ""))
         ranker.warm()
@@ -207,7 +212,7 @@ class Ranker:
         """
         start = time.perf_counter_ns()
         listed = read_candidates(candidates, self._columns["candidate"])
-        if top_k is not None and (not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1):
+        if top_k is not None and (not isinstance(top_k, int | np.integer) or isinstance(top_k, bool) or top_k < 1):
             raise RequestError(f"expected a positive integer, got {top_k!r}", code="bad_top_k", where="top_k")
         row, missing = self._read_request(user, context)
         timings = {"decode": (time.perf_counter_ns() - start) / 1e3}
@@ -264,18 +269,13 @@ class Ranker:
         if len(stored):
             batch = self._gather(worker, view, slots if len(stored) == len(slots) else slots[stored], listed, stored)
             timings["gather"] = (time.perf_counter_ns() - start) / 1e3
-            parts.append((stored, self.pipeline.candidate.score(worker.candidate, state, batch, timings)))
+            with _naming_candidates(stored):
+                parts.append((stored, self.pipeline.candidate.score(worker.candidate, state, batch, timings)))
         if inline is not None and len(inline.positions):
-            rows = len(inline.positions)
-            columns = self.pipeline.item.read_columns(inline.columns, rows)
-            payloads = self.pipeline.item.make_payloads(worker.item, columns, rows)
-            batch = CandidateBatch(
-                rows,
-                self._candidate_columns(listed, inline.positions),
-                self.pipeline.item.split_fixed(payloads.fixed),
-                payloads.ragged,
-            )
-            parts.append((inline.positions, self.pipeline.candidate.score(worker.candidate, state, batch, timings)))
+            with _naming_candidates(inline.positions):
+                batch = self._make_batch(worker, inline, listed)
+                outputs = self.pipeline.candidate.score(worker.candidate, state, batch, timings)
+            parts.append((inline.positions, outputs))
         if not parts:
             return np.empty(0, np.int64), {name: np.empty(0, np.float32) for name in self.pipeline.outputs}
         if len(parts) == 1:
@@ -297,6 +297,13 @@ class Ranker:
         ranges = np.empty((2, len(self.store.layout.ragged), rows), np.int64)
         ragged = view.gather_ragged(slots, ranges[0], ranges[1]) if ranges.size else _NO_VALUES
         return CandidateBatch(rows, self._candidate_columns(listed, positions), gathered, ragged, keep=ranges)
+
+    def _make_batch(self, worker: _Worker, inline: InlineItems, listed: CandidateList) -> CandidateBatch:
+        rows = len(inline.positions)
+        columns = self.pipeline.item.read_columns(inline.columns, rows)
+        payloads = self.pipeline.item.make_payloads(worker.item, columns, rows)
+        gathered = self.pipeline.item.split_fixed(payloads.fixed)
+        return CandidateBatch(rows, self._candidate_columns(listed, inline.positions), gathered, payloads.ragged)
 
     def _candidate_columns(self, listed: CandidateList, positions: I64) -> ColumnBatch:
         return self.pipeline.candidate.read_columns(listed.columns_at(positions), len(positions))
@@ -332,15 +339,14 @@ class Ranker:
         Raises:
             DataError: a row cannot be read; nothing changes then.
         """
-        done = 0
-        for batch in read_item_batches(items, ITEM_ID):
+        table = pa.Table.from_batches(list(read_item_batches(items, ITEM_ID)) or _NO_ITEMS).combine_chunks()
+        for batch in table.to_batches():  # one, or none for no rows
             columns = self.pipeline.item.read_columns(batch, len(batch))
             ids = batch.column(batch.schema.get_field_index(ITEM_ID))
             with self._borrow_worker() as worker:
                 payloads = self.pipeline.item.make_payloads(worker.item, columns, len(batch))
                 self.store.upsert_rows(ids, payloads.fixed, payloads.ragged)
-            done += len(batch)
-        return done
+        return len(table)
 
     def delete_items(self, ids: Any) -> int:
         """Delete items, all at once; unknown ids are ignored. Returns how many were deleted."""
@@ -349,3 +355,14 @@ class Ranker:
     def close(self) -> None:
         """Give back scratch memory; the ranker must not be used after."""
         self._idle.clear()
+
+
+@contextmanager
+def _naming_candidates(positions: I64) -> Iterator[None]:
+    """Errors of row n of a batch are those of candidate `positions[n]`."""
+    try:
+        yield
+    except CellError as error:
+        if error.row is None:
+            raise
+        raise error.shift(int(positions[error.row]) - error.row, "candidate") from None
