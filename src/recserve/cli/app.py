@@ -37,9 +37,10 @@ app: Final = typer.Typer(
     rich_markup_mode=None,  # help texts hold <name> and [x], which markup would eat
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (demo, samples, train, build, explain, serve, rank):
+for _command in (demo, samples, train, build, serve, rank):
     app.command()(_command)
-app.add_typer(features)
+for _group in (features, explain):
+    app.add_typer(_group)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench)
 
 

@@ -1,44 +1,125 @@
-"""`recserve explain`."""
+"""`recserve explain`: what runs at which rate, and what it costs."""
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from recserve.cli.groups import DefaultGroup
+
 if TYPE_CHECKING:
+    from recserve.bundle import Bundle
     from recserve.features.graph import PlanGraph
     from recserve.network.split import SplitNetwork
 
 Document = dict[str, Any]
 
 
-def explain(
+Json = Annotated[bool, typer.Option("--json", help="Print everything as JSON.")]
+
+explain = typer.Typer(
+    name="explain",
+    cls=DefaultGroup,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Show what runs at which rate: features, plan, and parts of the network.",
+)
+
+
+@explain.command("all")
+def everything(
     *,
     path: Annotated[Path, typer.Argument(help="A bundle, an fg.json, or an ONNX network.", show_default=False)],
     features: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The fg.json of a network: how it is split by rate.")
     ] = None,
     ops: Annotated[bool, typer.Option("--ops", help="List every op of the feature plan.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Show what runs at which rate: features, plan, and parts of the network.
+    """Show what runs at which rate: features, plan, and parts of the network. The name `all` may be left out.
 
     \b
     Example:
       recserve explain models/rank/7
-      recserve explain fg.json --ops
-      recserve explain network.onnx --features fg.json
+      recserve explain features fg.json
+      recserve explain network network.onnx --features fg.json
     """  # noqa: D301 - \b keeps the lines of the example
+    _print(describe(path, features), has_ops=ops, as_json=as_json)
+
+
+@explain.command("network")
+def network(
+    *,
+    path: Annotated[Path, typer.Argument(help="A bundle or an ONNX network.", show_default=False)],
+    features: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The fg.json of a network: how it is split by rate.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show how a network is split by rate: its parts, what crosses between them, and what the split changed.
+
+    \b
+    Example:
+      recserve explain network models/rank/7
+    """  # noqa: D301 - \b keeps the lines of the example
+    document = describe(path, features)
+    kept: Document = {key: value for key, value in document.items() if key in ("inputs", "outputs", "network")}
+    _print(kept, has_ops=False, as_json=as_json)
+
+
+@explain.command("features")
+def features_command(
+    *,
+    path: Annotated[Path, typer.Argument(help="An fg.json or a bundle.", show_default=False)],
+    source: Annotated[
+        Path | None,
+        typer.Option("--input", metavar="FILE", help="Measure on these raw columns.", show_default="drawn ones"),
+    ] = None,
+    rows: Annotated[int, typer.Option(min=1, help="Rows to measure on.")] = 256,
+    ops: Annotated[bool, typer.Option("--ops", help="List every op with its cost.")] = False,
+    has_source: Annotated[bool, typer.Option("--source", help="Print the program of each rate's stage.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what each feature costs: its ops by rate, measured time, and the bytes that each item's payload keeps.
+
+    What several features share is divided among them; so the shares add up to the totals.
+
+    \b
+    Example:
+      recserve explain features fg.json --input samples.parquet
+      recserve explain features models/rank/7 --source
+    """  # noqa: D301 - \b keeps the lines of the example
+    from recserve.cli.feature_costs import describe_costs, listings, print_costs
+    from recserve.cli.output import print_json
+    from recserve.features.feature_set import FeatureSet
+    from recserve.features.files import read_batches
+    from recserve.staging.draw import column_sides
+    from recserve.staging.feature_costs import measure_costs
+
+    graph = (_open_bundle(path).features if path.is_dir() else FeatureSet.load(path)).graph
+    if has_source and not as_json:
+        typer.echo("\n\n".join(f"{rate} rate: {text}" for rate, text in listings(graph).items()))
+        return
+    columns = None
+    if source is not None:
+        batch = next(read_batches(source, list(column_sides(graph)), rows))
+        columns, rows = batch.columns, batch.rows
+    costs = measure_costs(graph, columns, rows)
+    if as_json:
+        print_json(describe_costs(graph, costs) | ({"source": listings(graph)} if has_source else {}))
+    else:
+        print_costs(graph, costs, has_ops=ops)
+
+
+def _print(document: Document, *, has_ops: bool, as_json: bool) -> None:
     from recserve.cli.output import print_json
 
-    document = describe(path, features)
     if as_json:
         print_json(document)
     else:
-        print_document(document, has_ops=ops)
+        print_document(document, has_ops=has_ops)
 
 
 def describe(path: Path, features: Path | None) -> Document:
@@ -61,11 +142,15 @@ def describe(path: Path, features: Path | None) -> Document:
     raise ConfigError("is neither a bundle, nor .json, nor .onnx", where=str(path), hint="Give one of these.")
 
 
-def _describe_bundle(path: Path) -> Document:
+def _open_bundle(path: Path) -> Bundle:
     from recserve.bundle import Bundle
     from recserve.cli.bundles import resolve_bundle
 
-    bundle = Bundle.open(resolve_bundle(str(path)))
+    return Bundle.open(resolve_bundle(str(path)))
+
+
+def _describe_bundle(path: Path) -> Document:
+    bundle = _open_bundle(path)
     return {
         "bundle": bundle.manifest.model_dump(exclude={"files"}),
         "features": bundle.features.describe(),
@@ -92,29 +177,14 @@ def _describe_network(path: Path, features: Path | None) -> Document:
 
 def describe_plan(graph: PlanGraph) -> dict[str, list[str]]:
     """{rate: its ops as text, in order}."""
+    from recserve.features.trace import op_text
     from recserve.rates import Rate
 
     return {
-        rate.value: [
-            f"%{number} = {op_text(graph.ops[number])}  # {graph.values[number].feature}" for number in numbers
-        ]
+        rate.value: [f"{op_text(graph.ops[number], number)}  # {graph.values[number].feature}" for number in numbers]
         for rate in Rate
         if (numbers := graph.of_rate(rate))
     }
-
-
-def op_text(op: Any) -> str:
-    """An op as `Name(%3, option=value)`; long options are cut."""
-    parts = []
-    for part in fields(op):
-        value = getattr(op, part.name)
-        if part.metadata.get("value"):
-            values = value if isinstance(value, tuple) else () if value is None else (value,)
-            parts.append(f"{part.name}={', '.join(f'%{number}' for number in values) or None}")
-        else:
-            text = repr(value)
-            parts.append(f"{part.name}={text if len(text) <= 60 else text[:57] + '...'}")
-    return f"{type(op).__name__}({', '.join(parts)})"
 
 
 def describe_split(split: SplitNetwork) -> Document:

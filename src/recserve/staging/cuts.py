@@ -178,10 +178,10 @@ def decide_cuts(graph: PlanGraph, inputs: tuple[NetworkInput, ...], split: Split
     for entry in inputs:
         roots[entry.rate] |= {entry.output.value} if entry.output is not None else set()
         roots[entry.rate] |= {entry.steps} if entry.steps is not None else set()
-    candidate, ragged, shared = _candidate_ops(graph, roots[Rate.CANDIDATE])
+    candidate, ragged, shared = candidate_ops(graph, roots[Rate.CANDIDATE])
     ops = {Rate.CANDIDATE: candidate}
     for rate, crossing in ((Rate.ITEM, ragged), (Rate.REQUEST, shared)):
-        members = _ancestors(graph, roots[rate] | set(crossing))
+        members = ancestors(graph, roots[rate] | set(crossing))
         ops[rate] = tuple(i for i in sorted(members) if graph.values[i].rate in (rate, Rate.CONSTANT))
     names = {entry.name for entry in inputs}
     return Cuts(
@@ -201,7 +201,7 @@ def _reads(graph: PlanGraph, value: int) -> tuple[int, ...]:
     return (*inputs, *(domain for domain in domains if domain is not None))
 
 
-def _ancestors(graph: PlanGraph, roots: Iterable[int]) -> set[int]:
+def ancestors(graph: PlanGraph, roots: Iterable[int]) -> set[int]:
     """The values `roots` and all that they are made of."""
     found: set[int] = set()
     stack = list(roots)
@@ -225,7 +225,7 @@ def _stored_kind(graph: PlanGraph, value: int) -> str:
     return "weighted_ids" if known.is_weighted else _STORED_KINDS[known.kind]
 
 
-def _candidate_ops(graph: PlanGraph, roots: set[int]) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+def candidate_ops(graph: PlanGraph, roots: set[int]) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     """Ops of the candidate stage that makes `roots`, and the item and request values that it reads.
 
     An item value that a payload cannot hold (a map's index, a dense row) is made again per candidate from what it can.
@@ -253,7 +253,7 @@ def _candidate_ops(graph: PlanGraph, roots: set[int]) -> tuple[tuple[int, ...], 
 
 def _check_can_repeat(graph: PlanGraph, value: int) -> None:
     if graph.values[value].kind is Kind.STEPS or graph.values[value].domain is not None:
-        names = [o.spec.name for o in graph.outputs if value in _ancestors(graph, [o.value])]
+        names = [o.spec.name for o in graph.outputs if value in ancestors(graph, [o.value])]
         raise ConfigError(
             "combines an item-side sequence with columns of the user or the candidate",
             code="item_sequence_at_candidate_rate",
