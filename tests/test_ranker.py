@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pa_parquet
 import pytest
 
+from recserve.bundle import Bundle
 from recserve.errors import BundleError, DataError
 from recserve.ranker import Ranker, RankResult
 
@@ -318,3 +319,23 @@ def test_a_closed_ranker_gives_back_its_scratch(ranker: Ranker) -> None:
 def test_a_path_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"there is no manifest\.json"):
         Ranker.open(tmp_path)
+
+
+def test_numbers_of_items_that_are_none_count_as_training_has_them(sum_model: Build) -> None:
+    gap = {"feature_name": "gap", "feature_type": "expr_feature", "expression": "value - budget"} | {
+        "variables": ["item:value", "user:budget"]
+    }
+    path = sum_model([gap, raw("value", "item:value")], {"ctr": ["gap", "value"]})
+    items = [{"item_id": "a", "value": float("nan")}, {"item_id": "b", "value": 3.0}]
+    result = Ranker.open(path, items=items).rank({"budget": 2}, {}, ["a", "b"])
+    columns = {"value": [item["value"] for item in items], "budget": [2, 2]}
+    expected = Bundle.open(path).features.compile().run(columns)
+    assert scores(result) == {"a": expected["gap"][0, 0] + expected["value"][0, 0], "b": 4}
+
+
+def test_inline_items_may_leave_out_the_id_that_is_their_key(sum_model: Build) -> None:
+    ids = {"feature_name": "id", "feature_type": "id_feature", "expression": "item:item_id", "num_buckets": 9}
+    rows = np.arange(9, dtype=np.float32)[:, None]
+    path = sum_model([ids | {"embedding_dim": 1, "default_value": "0"}], {"ctr": ["id"]}, tables={"id_emb": rows})
+    ranker = Ranker.open(path, items=[{"item_id": 5}])
+    assert scores(ranker.rank({}, {}, [5, 7], items={"7": {}})) == {7: 7, 5: 5}

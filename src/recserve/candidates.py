@@ -91,6 +91,8 @@ def read_candidates(candidates: Any, wanted: Sequence[str]) -> CandidateList:
         ids, columns = candidates[ITEM_ID], candidates
     if isinstance(ids, str | bytes) or not hasattr(ids, "__len__") or not hasattr(ids, "__getitem__"):
         raise RequestError(f"expected a list of item ids, got {ids!r:.80}", where="candidates")
+    if getattr(ids, "ndim", 1) != 1:
+        raise RequestError(f"expected a list of item ids, got an array of {ids.ndim} axes", where="candidates")
     if isinstance(ids, Mapping):
         raise RequestError("expected a list of item ids, got an object", where="candidates.item_id")
     if not len(ids):

@@ -146,7 +146,8 @@ class Ranker:
                 try:
                     done += ranker.upsert_items(batch)
                 except CellError as error:
-                    raise error.shift(done) from None
+                    error.shift(done)
+                    raise error.at(str(items)) if isinstance(items, str | Path) else error from None
                 if progress is not None:
                     progress(f"items: {done:,}" + (f" of {total:,}" if total else ""))
         ranker.warm()

@@ -283,7 +283,9 @@ def test_one_row_equals_a_batch_of_one_row(row: dict[str, Any]) -> None:
     ("row", "message"),
     [
         ({"a": object()}, "column 'a': row 0: a cell cannot be object"),
-        ({"a": "\ud800"}, "'\\ud800' cannot be UTF-8"),
+        ({"a": "\ud800"}, "column 'a': '\\ud800' cannot be UTF-8"),
+        ({"a": ["x", "\ud800"]}, "column 'a': '\\ud800' cannot be UTF-8"),
+        ({"a": {"x": "\ud800"}}, "column 'a': '\\ud800' cannot be UTF-8"),
         ({"a": [1, [2]]}, "column 'a': row 0: a list cannot hold elements of types int, list"),
     ],
 )

@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from recserve.dtypes import I64
-from recserve.errors import DataError, suggest
+from recserve.errors import DataError, InvariantError, suggest
 from recserve.features.canonical import ColumnData, Leaves, missing_column
 from recserve.features.ingest_cells import column_of_array, column_of_cells
 from recserve.features.kernels import layout as at
@@ -261,7 +261,23 @@ def ingest_row(row: Mapping[str, Any], names: Sequence[str]) -> ColumnBatch:
             if code < 0:
                 others.append((len(shapes) // 2, named_column(name, [cell])))
             shapes += (code, len(cell) if code >= 0 else 0)
-    return _row_batch(names, shapes, texts, integers, floats, others)
+    try:
+        return _row_batch(names, shapes, texts, integers, floats, others)
+    except UnicodeEncodeError as error:
+        raise _not_utf8(row, names) from error
+
+
+def _not_utf8(row: Mapping[str, Any], names: Sequence[str]) -> DataError:
+    """Names the column with the text that cannot be encoded."""
+    for name in names:
+        cell = row.get(name)
+        parts = (
+            [*cell, *cell.values()] if isinstance(cell, Mapping) else [cell] if isinstance(cell, str) else cell or []
+        )
+        for text in parts:
+            if isinstance(text, str) and not _is_utf8(text):
+                return DataError(f"{text!r} cannot be UTF-8", where=f"column {name!r}")
+    raise InvariantError("no text of the row is other than UTF-8")
 
 
 def _pool(cell: Any, kind: type, texts: list[str], integers: list[int], floats: list[float]) -> int:
@@ -306,11 +322,7 @@ def _row_batch(  # noqa: PLR0917  (the pools of one pass)
     others: list[tuple[int, ColumnData]],
 ) -> ColumnBatch:
     joined = "".join(texts)
-    try:
-        data = joined.encode()
-    except UnicodeEncodeError as error:
-        bad = next(text for text in texts if not _is_utf8(text))
-        raise DataError(f"{bad!r} cannot be UTF-8", code="invalid_data") from error
+    data = joined.encode()
     lengths = map(len, texts) if len(data) == len(joined) else [len(text.encode()) for text in texts]
     pools = (
         np.frombuffer(data or b"\0", np.uint8),

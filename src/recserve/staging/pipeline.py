@@ -17,7 +17,7 @@ import numpy as np
 
 from recserve import memory
 from recserve.dtypes import F32, I64
-from recserve.errors import InvariantError
+from recserve.errors import CellError, InvariantError
 from recserve.features.feature_set import FeatureSet
 from recserve.features.graph import PlanGraph
 from recserve.features.ingest import ColumnBatch, ingest_row
@@ -184,11 +184,16 @@ class ItemStage(_RateStage):
             for column, end in zip(self._columns, ends, strict=True)
         }
 
+    def _column_at(self, position: int) -> str:
+        ends = np.cumsum([column.width for column in self._columns])
+        return self._columns[int(np.searchsorted(ends, position, side="right"))].name
+
     def make_payloads(self, scratch: Scratch, columns: ColumnBatch, rows: int) -> ItemPayloads:
         """Payloads of M = `rows` items.
 
         Raises:
-            DataError: a cell cannot be read; names feature, row and value. No payload is made then.
+            DataError: a cell cannot be read, or is a number that makes a payload infinite; names feature or tensor, and
+                the row. No payload is made then.
         """
         tensors = self.run(scratch, columns, rows)
         fixed = np.empty((rows, sum(column.width for column in self._columns)), np.float32)
@@ -196,6 +201,14 @@ class ItemStage(_RateStage):
         for column in self._columns:
             fixed[:, start : start + column.width] = tensors[column.name].reshape(rows, column.width)
             start += column.width
+        if not np.isfinite(fixed).all():
+            row, at = (int(n) for n in np.argwhere(~np.isfinite(fixed))[0])
+            raise CellError(
+                f"makes the tensor {self._column_at(at)!r} infinite or NaN",
+                row=row,
+                code="not_finite",
+                hint="Its columns hold an infinite number, or one too large for float32",
+            )
         return ItemPayloads(fixed, scratch.workspace.values[self._ragged])
 
 

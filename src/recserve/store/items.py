@@ -129,7 +129,7 @@ class ItemStore:
 
         Raises:
             DataError: an id that the store cannot hold.
-            InvariantError: payloads of another layout, or not finite.
+            InvariantError: payloads of another layout, or with fixed floats or weights that are not finite.
         """
         column = encode_ids(ids, self.id_kind, is_write=True)
         payloads = read_payloads(self.layout, len(column), fixed, ragged)

@@ -51,7 +51,7 @@ def read_payloads(layout: PayloadLayout, n_rows: int, fixed: F32 | None, ragged:
         ragged: int64[R, FIELDS] in order of the layout, or one Ragged for each ragged part; None where R is 0.
 
     Raises:
-        InvariantError: another shape or dtype, a part missing or unknown, a number that is not finite.
+        InvariantError: another shape or dtype, a part missing or unknown, a fixed float or a weight that is not finite.
     """
     rows = _checked_fixed(layout, n_rows, fixed)
     keep: list[npt.NDArray[Any]] = []

@@ -49,8 +49,10 @@ def table_of_rows(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     """An Arrow table of rows; a key that a row lacks is null.
 
     Raises:
-        DataError: a row is no mapping, or the cells of a column have different types; names the column.
+        DataError: no rows, a row is no mapping, or the cells of a column have different types; names the column.
     """
+    if not isinstance(rows, Sequence) or isinstance(rows, bytes):
+        raise DataError(f"expected a file, an Arrow table or rows, got {rows!r:.80}", where="items")
     for number, row in enumerate(rows):
         if not isinstance(row, Mapping):
             raise DataError(f"expected an object, got {row!r:.80}", where=f"items[{number}]")

@@ -12,7 +12,7 @@ from numba import njit
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from recserve.dtypes import F32, I64, U8
-from recserve.memory import ENDS, FIELDS, STARTS, STRIDE, TOKEN_OFFSETS, VALUES, WEIGHTS, view_f32, view_f64
+from recserve.memory import ENDS, FIELDS, STARTS, STRIDE, TOKEN_OFFSETS, VALUES, WEIGHTS, view_f32
 from recserve.store.kernels.records import (
     CREATED,
     EMPTY,
@@ -30,7 +30,6 @@ from recserve.store.kernels.records import (
     ID_LENGTH,
     LAST_ENTRY,
     NEVER,
-    NUMBERS,
     PREVIOUS,
     RECORD_WORDS,
     RECORDS,
@@ -58,7 +57,8 @@ def measure_values(values: I64, kinds: I64, n_rows: int, totals: I64) -> tuple[i
     """Sum up what the first rows of values need: totals int64[R, 2] of elements and token bytes.
 
     Returns:
-        (-1, -1), or the first part and row with a number or weight that is not finite.
+        (-1, -1), or the first part and row with a weight that is not finite. Numbers are what features made of cells:
+        NaN and infinities are values of theirs.
     """
     totals[:] = 0
     for r in range(len(values)):
@@ -70,10 +70,6 @@ def measure_values(values: I64, kinds: I64, n_rows: int, totals: I64) -> tuple[i
             if kinds[r] == TOKENS and end > start:
                 first, last = value[TOKEN_OFFSETS] + 8 * start, value[TOKEN_OFFSETS] + 8 * end
                 totals[r, 1] += load_i64(last) - load_i64(first)
-            elif kinds[r] == NUMBERS:
-                for i in range(start, end):
-                    if not np.isfinite(view_f64(value[VALUES] + 8 * i, 1)[0]):
-                        return r, n
             elif kinds[r] == WEIGHTED_IDS:
                 for i in range(start, end):
                     if not np.isfinite(view_f32(value[WEIGHTS] + 4 * i, 1)[0]):
