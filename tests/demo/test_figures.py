@@ -8,7 +8,7 @@ REPORT = {
     "data": "shop",
     "quick": False,
     "seconds": 31.4,
-    "training": {"train_rows": 7000, "valid_rows": 1000, "test_rows": 2000},
+    "training": {"train_rows": 8000, "test_rows": 2000},
     "quality": [
         {"name": "DIN", "auc": 0.77, "gauc": 0.73456, "log_loss": 0.26},
         {"name": "popularity", "auc": 0.7, "gauc": 0.68, "log_loss": 0.28},

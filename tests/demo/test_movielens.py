@@ -63,14 +63,17 @@ def test_a_sample_sees_the_strictly_older_ratings_of_its_user_only(tmp_path):
     assert samples.times.tolist() == [100_000, 100_000, 150_000, 200_000, 300_000]
     assert samples.groups.tolist() == [0, 0, 1, 0, 0]
     columns = samples.columns.to_pydict()
-    assert columns["rated"] == [0, 0, 0, 2, 3]
-    assert columns["like_rate"] == [None, None, None, 0.5, pytest.approx(2 / 3)]
     assert columns["liked_year"] == [None, None, None, 1995.0, 1995.0]
     assert columns["like_seq__item_id"] == [[], [], [], ["10"], ["30", "10"]]
     assert columns["like_seq__genres"][4] == [[], ["Animation", "Children's", "Comedy"]]
-    assert columns["genre_likes"][3] == [("Animation", 1), ("Children's", 1), ("Comedy", 1)]
-    assert dict(columns["genre_rated"][3]) == {"Animation": 1, "Children's": 1, "Comedy": 1, "Drama": 1, "Film-Noir": 1}
-    # Half of the past was liked; of one rating at hand, 0.5 more or less than that counts as one of 1 + 5.
+    assert [name for name, _ in columns["genre_affinity"][3]] == [
+        "Animation",
+        "Children's",
+        "Comedy",
+        "Drama",
+        "Film-Noir",
+    ]
+    # Half of the past was liked: one more like, or one less, than half a like; weighed as one rating among 1 + 5.
     affinity = dict(columns["genre_affinity"][3])
     assert affinity["Comedy"] == pytest.approx(0.5 / 6)
     assert affinity["Drama"] == pytest.approx(-0.5 / 6)
@@ -103,10 +106,16 @@ def test_histories_are_those_found_by_looking_at_every_pair(tmp_path_factory, ra
     for n in range(len(rows)):
         past = past_by_hand(rows, n)
         liked = [item for item, rating in past if rating >= LIKE]
-        assert columns["rated"][n] == len(past)
         assert columns["like_seq__item_id"][n] == liked[::-1][:MAX_HISTORY]
-        counts = {genre: sum(genre in genres[item] for item in liked) for genre in GENRES}
-        assert dict(columns["genre_likes"][n]) == {genre: count for genre, count in counts.items() if count}
+        rated = {genre: sum(genre in genres[item] for item, _ in past) for genre in GENRES}
+        more = {
+            genre: sum(genre in genres[item] for item in liked) - (len(liked) + 5) / (len(past) + 10) * count
+            for genre, count in rated.items()
+            if count
+        }
+        assert dict(columns["genre_affinity"][n]) == {
+            genre: pytest.approx(value / (rated[genre] + 5)) for genre, value in more.items()
+        }
 
 
 @settings(max_examples=50, deadline=None)
@@ -138,15 +147,15 @@ def test_a_live_user_carries_what_a_next_sample_would_see(tmp_path):
     data = read_movielens(write_recbole(tmp_path, [*RATINGS, ("1", "20", 1, 400)]))
     last = data.samples().columns.to_pylist()[-1]
     live = read_movielens(write_recbole(tmp_path)).user_columns("1")
-    maps = {name: dict(last[name]) for name in ("genre_likes", "genre_rated", "genre_affinity")}
-    assert live == {name: cell for name, cell in (last | maps).items() if name in live}
+    last["genre_affinity"] = dict(last["genre_affinity"])
+    assert live == {name: cell for name, cell in last.items() if name in live}
     assert set(last) - set(live) == {"item_id", "year", "genres", "item_like_rate", "item_rated"}
 
 
 def test_a_user_without_ratings_has_an_empty_past_and_an_unknown_one_is_an_error(tmp_path):
     data = read_movielens(write_recbole(tmp_path, RATINGS[:2]))
     live = data.user_columns("2")
-    assert (live["rated"], live["like_rate"], live["like_seq__item_id"]) == (0, None, [])
+    assert (live["genre_affinity"], live["liked_year"], live["like_seq__item_id"]) == ({}, None, [])
     with pytest.raises(NotFoundError, match=r"there is no user '9'\. There are 2 users"):
         data.user_columns("9")
 

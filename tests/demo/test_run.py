@@ -20,7 +20,7 @@ def run(options):
     return run_demo(options, console), console.export_text()
 
 
-def write_movielens(folder, users=30, items=40, per_user=40):
+def write_movielens(folder, users=30, items=60, per_user=40):
     """Users of even number like films of even number, at shuffled times."""
     rng = np.random.default_rng(0)
     lines = ["user_id:token\titem_id:token\trating:float\ttimestamp:float"]

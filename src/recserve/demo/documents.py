@@ -16,6 +16,7 @@ _ITEMS: Final = 20_000
 _NAMES: Final = 1_000
 _MOVIES: Final = 20_000
 _GENRES: Final = 300
+_RATE: Final = "method=zscore,mean=0.5,standard_deviation=0.15"
 _FEW: Final = [1, 2, 4, 8, 16, 32]
 
 Entry = dict[str, Any]
@@ -77,7 +78,7 @@ def _shop_pairs() -> list[Entry]:
         _dense(
             "expr_feature",
             "price_ratio",
-            expression="log(price / mean_price)",
+            expression="log((price + 1) / (mean_price + 1))",
             variables=["item:price", "user:mean_price"],
             default_value="0",
         ),
@@ -85,24 +86,25 @@ def _shop_pairs() -> list[Entry]:
 
 
 def _movie_users() -> list[Entry]:
-    """Without user_id: nearly all users of a later period are new."""
+    """What to know of a user.
+
+    Neither user_id, as nearly all users of a later period are new, nor the share of films that the user liked: it tells
+    users apart (validation AUC 0.78 instead of 0.73) and blurs the order of one user's films (GAUC 0.715, not 0.722).
+    """
     return [
         _bucketed("raw_feature", "age", 8, [18, 25, 35, 45, 50, 56], expression="user:age"),
         _hashed("gender", "user:gender", 20, 4),
         _hashed("occupation", "user:occupation", 300, 8),
-        _dense("raw_feature", "like_rate", expression="user:like_rate", default_value="0.5"),
-        _bucketed("raw_feature", "rated", 4, [1, 5, 10, 20, 50, 100, 200], expression="user:rated"),
     ]
 
 
 def _movie_items() -> list[Entry]:
-    rate = "method=zscore,mean=0.5,standard_deviation=0.15"
     years = [1950, 1970, 1980, 1990, 1994, 1996, 1997]
     return [
         _hashed("item_id", "item:item_id", _MOVIES, 16),
         _hashed("genres", "item:genres", _GENRES, 8),
         _bucketed("raw_feature", "year", 8, years, expression="item:year"),
-        _dense("raw_feature", "item_like_rate", expression="item:item_like_rate", normalizer=rate),
+        _dense("raw_feature", "item_like_rate", expression="item:item_like_rate", normalizer=_RATE),
         _bucketed("raw_feature", "item_rated", 4, [1, 5, 20, 50, 100, 200], expression="item:item_rated"),
     ]
 
@@ -111,8 +113,6 @@ def _movie_pairs() -> list[Entry]:
     return [
         _crossed("occupation_genre", ["user:occupation", "item:genres"], 4_000),
         _crossed("gender_genre", ["user:gender", "item:genres"], 400),
-        _bucketed("lookup_feature", "genre_likes", 8, _FEW, map="user:genre_likes", key="item:genres"),
-        _bucketed("lookup_feature", "genre_rated", 8, _FEW, map="user:genre_rated", key="item:genres"),
         _dense("lookup_feature", "genre_affinity", map="user:genre_affinity", key="item:genres", combiner="mean"),
         _dense(
             "expr_feature",

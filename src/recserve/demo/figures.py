@@ -77,7 +77,7 @@ def _section(report: Mapping[str, Any], words: Mapping[str, str]) -> str:
         title = words["title"].format(
             data=words[report["data"]],
             rows=training["test_rows"],
-            train=training["train_rows"] + training["valid_rows"],
+            train=training["train_rows"],
         )
         lines = [f"**{title}**", "", words["quality"], "|---|---:|---:|---:|"]
         lines += [

@@ -38,8 +38,8 @@ GENRES: Final = (
     "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
 )  # fmt: skip
 """Order of the flags in GroupLens' u.item."""
-_ITEM_PRIOR: Final = 10
-"""Ratings, half of them likes, that each film starts with."""
+_PRIOR: Final = 10
+"""Ratings, half of them likes, that each user and film starts with: a rate of few ratings is mostly chance."""
 _GENRE_PRIOR: Final = 5
 """Ratings of a genre at the user's own mean that each user starts with."""
 
@@ -70,10 +70,9 @@ class MovieLens:
     def samples(self, frozen_from: int | None = None) -> Samples:
         """One sample per rating, with goal "like"; GAUC's groups are the users.
 
-        Beside the columns of users and of `item_columns`: like_rate (share of likes among the past ratings), rated
-        (their number), liked_year (mean year of the liked), genre_likes and genre_rated (map of genre to count),
-        genre_affinity (map of genre to how much more of it was liked than of all), like_seq__item_id and
-        like_seq__genres (at most MAX_HISTORY, the latest first).
+        Beside the columns of users and of `item_columns`: liked_year (mean year of the liked films), genre_affinity
+        (map of genre to how much more of it was liked than of all), like_seq__item_id and like_seq__genres (at most
+        MAX_HISTORY, the latest first).
 
         Args:
             frozen_from: time (ms UTC) from which on films stay as they are, as where items are served that nobody
@@ -139,7 +138,7 @@ class MovieLens:
     def _standing(self, past: _Past) -> dict[str, pa.Array]:
         """How films stand that have these ratings behind them, one row per row of `past`."""
         liked, rated = _only(past, self._likes()), past.stop - past.start
-        rate = (liked.stop - liked.start + _ITEM_PRIOR / 2) / (rated + _ITEM_PRIOR)
+        rate = (liked.stop - liked.start + _PRIOR / 2) / (rated + _PRIOR)
         return {"item_like_rate": pa.array(rate), "item_rated": pa.array(rated)}
 
     def _history(self, past: _Past, item_row: I64) -> dict[str, pa.Array]:
@@ -149,7 +148,7 @@ class MovieLens:
         rated_count, liked_count = past.stop - past.start, liked.stop - liked.start
         flags = self._genre_flags()[item_row]
         genre_likes, genre_rated = _sums(liked, flags), _sums(past, flags)
-        own_rate = liked_count / np.maximum(rated_count, 1)
+        own_rate = (liked_count + _PRIOR / 2) / (rated_count + _PRIOR)
         affinity = (genre_likes - own_rate[:, None] * genre_rated) / (genre_rated + _GENRE_PRIOR)
         years = self.items["year"].to_numpy(zero_copy_only=False).astype(np.float64)[item_row]
         with_year = _only(past, likes & ~np.isnan(years))
@@ -159,11 +158,7 @@ class MovieLens:
         ids, genres = self.items["item_id"].combine_chunks(), self.items["genres"].combine_chunks()
         like_items = pa.array(item_row[like_rows])
         return {
-            "like_rate": _ratio(liked_count, rated_count),
-            "rated": pa.array(rated_count),
             "liked_year": _ratio(year_sum, year_count),
-            "genre_likes": _genre_maps(genre_likes, genre_likes),
-            "genre_rated": _genre_maps(genre_rated, genre_rated),
             "genre_affinity": _genre_maps(affinity, genre_rated),
             "like_seq__item_id": pa.ListArray.from_arrays(like_offsets, ids.take(like_items)),
             "like_seq__genres": pa.ListArray.from_arrays(like_offsets, genres.take(like_items)),
@@ -357,9 +352,8 @@ def _ratio(part: npt.NDArray[Any], whole: I64) -> pa.Array:
 
 
 def _genre_maps(values: npt.NDArray[Any], counts: npt.NDArray[Any]) -> pa.Array:
-    """map<text, int64 or float64> of genre to value, where counts are not 0; from [N, G] each."""
+    """map<text, float64> of genre to value, where counts are not 0; from [N, G] each."""
     rows, genres = np.nonzero(counts)
     offsets = np.concatenate(([0], np.cumsum(np.bincount(rows, minlength=len(counts)))))
     names = pa.array(GENRES).take(pa.array(genres))
-    kind = np.int64 if values.dtype.kind == "i" else np.float64
-    return pa.MapArray.from_arrays(pa.array(offsets, pa.int32()), names, pa.array(values[rows, genres].astype(kind)))
+    return pa.MapArray.from_arrays(pa.array(offsets, pa.int32()), names, pa.array(values[rows, genres]))

@@ -100,13 +100,11 @@ class LoopCheck:
 
 @dataclass(frozen=True)
 class TrainingSummary:
-    """A training run: rows it learned from, was stopped by and is judged on; its best epoch of `epochs`."""
+    """A training run: samples it learned from, later ones that judge it, and epochs."""
 
     train_rows: int
-    valid_rows: int
     test_rows: int
     epochs: int
-    best_epoch: int
 
 
 @dataclass(frozen=True)

@@ -181,8 +181,9 @@ def _movie_visitors(found: MovieLens, seed: int, size: Size) -> list[Visitor]:
     for row in found.ratings.select(["user_id", "item_id"]).to_pylist():
         rated.setdefault(row["user_id"], set()).add(row["item_id"])
     rng = np.random.default_rng([seed, 3])
-    users = rng.permutation(sorted(rated))[: size.live_users].tolist()
     films = found.items["item_id"].to_pylist()
+    curious = sorted(user for user, seen in rated.items() if len(seen) < len(films))
+    users = rng.permutation(curious)[: size.live_users].tolist()
     return [
         Visitor(found.user_columns(user), {}, [film for film in films if film not in rated[user]]) for user in users
     ]
