@@ -33,6 +33,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("bundle",),
     ("store", "candidates"),
     ("ranker",),
+    ("debug",),
     ("serving", "samples", "training"),
     ("demo",),
     ("cli",),
