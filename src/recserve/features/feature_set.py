@@ -19,6 +19,7 @@ from recserve.features.graph import PlanGraph
 from recserve.features.lower import lower
 from recserve.features.outputs import OutputSpec
 from recserve.features.passes import optimize
+from recserve.features.pipeline_config import read_config
 from recserve.features.plan import Plan
 from recserve.features.profiles import profile_named
 from recserve.features.spec import FeatureSpec, SequenceGroup
@@ -53,23 +54,48 @@ class FeatureSet:
         self.asset_dir, self.encoded_separator, self.warnings = asset_dir, encoded_separator, warnings
 
     @classmethod
-    def load(cls, path: str | Path, mode: Mode = "raw", profile: str = "pyfg") -> FeatureSet:
-        """Read an fg.json file; its assets lie beside it.
+    def load(
+        cls,
+        path: str | Path,
+        mode: Mode | None = None,
+        profile: str | None = None,
+        *,
+        lenient: bool = False,
+        sides: Mapping[str, str] | None = None,
+    ) -> FeatureSet:
+        """Read an fg.json file, or a pipeline config of TorchEasyRec or EasyRec; its assets lie beside it.
+
+        Args:
+            path: of the file. What it holds tells what it is: fg.json is a JSON object.
+            mode: what the columns hold; as the file says if None ("raw" of an fg.json).
+            profile: as the file says if None ("easyrec-tf" of EasyRec, else "pyfg").
+            lenient: see `from_fg_json`.
+            sides: of the raw columns of an EasyRec config, {column: side}; see `pipeline_config`.
 
         Raises:
             ConfigError: the file cannot be read, or is wrong; names the file, the features and the options.
         """
         path = Path(path)
         try:
-            document = orjson.loads(path.read_bytes())
+            text = path.read_text("utf-8")
         except OSError as error:
             raise ConfigError(f"cannot read it: {error.strerror}", where=str(path)) from None
-        except orjson.JSONDecodeError as error:
-            raise ConfigError(f"it is not JSON: {error}", where=str(path)) from None
+        except UnicodeDecodeError:
+            raise ConfigError("it is not UTF-8", where=str(path)) from None
         try:
-            return cls.from_fg_json(document, mode, profile, path.parent)
+            found = read_config(text, sides)
+            features = cls.from_fg_json(
+                found.document,
+                mode or found.mode,
+                profile or found.profile,
+                path.parent,
+                found.encoded_separator,
+                lenient=lenient,
+            )
         except ConfigError as error:
             raise error.at(str(path)) from None
+        features.warnings = (*found.notes, *features.warnings)
+        return features
 
     @classmethod
     def from_fg_json(
