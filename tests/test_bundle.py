@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
+from onnx import TensorProto, helper
 
 from recserve import __version__
 from recserve.bundle import Bundle
 from recserve.errors import BundleError, ConfigError
 from recserve.features.feature_set import FeatureSet
+from recserve.network.model import Network
 from recserve.ranker import Ranker
 
 IDS = {"embedding_dim": 2}
@@ -348,3 +350,32 @@ def test_unread_features_may_lack_their_tables(build: Build) -> None:
     opened = Bundle.open(build())
     assert set(opened.tables) == {"color_emb"}
     assert isinstance(opened.features, FeatureSet)
+
+
+def test_a_score_takes_one_number_for_each_candidate(tmp_path: Path) -> None:
+    features = FeatureSet.from_fg_json({"features": [FEATURES[1] | {"value_dim": 3, "separator": ","}]})
+    network = identity_network("price", ["N", 3], "both")
+    build = {"features": features, "tables": {}, "network": network}
+    with pytest.raises(ConfigError) as caught:
+        Bundle.build(**build, out=tmp_path / "rank" / "1")
+    assert caught.value.code == "bad_score"
+    assert str(caught.value) == (
+        "score: 'both' reads 'both' of the shape ['N', 3]; it takes one number for each candidate. "
+        "Export an output of the shape [N] or [N, 1] to rank by"
+    )
+    path = Bundle.build(**build, out=tmp_path / "rank" / "1", score="1").path
+    result = Ranker.open(path, items=[{"item_id": "a", "price": "1,2,3"}]).rank({}, {}, ["a"])
+    assert result.outputs["both"].tolist() == [[1, 2, 3]]
+    assert result.scores.tolist() == [1]
+
+
+def identity_network(name: str, dims: list[Any], output: str) -> Network:
+    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, dims)]
+    outputs = [helper.make_tensor_value_info(output, TensorProto.FLOAT, dims)]
+    graph = helper.make_graph([helper.make_node("Identity", [name], [output])], "identity", inputs, outputs)
+    return Network(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), "identity")
+
+
+def test_a_score_can_be_of_no_output(build: Build) -> None:
+    ranker = Ranker.open(build(score="2"), items=[{"item_id": name} for name in "ab"])
+    assert ranker.rank({}, {}, ["b", "a"]).item_ids == ["b", "a"]

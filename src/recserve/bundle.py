@@ -147,6 +147,7 @@ class Bundle:
         say("splitting the network")
         split = split_network(flat, input_rates(inputs))
         ranking = Score.parse(score, tuple(flat.outputs))
+        _check_score(ranking, flat)
         cuts = decide_cuts(feature_set.graph, inputs, split)
         say("proving that staged equals flat")
         proof = prove(Pipeline(feature_set, ready, split, cuts), flat, samples)
@@ -223,6 +224,18 @@ def _name_and_version(target: Path) -> tuple[str, int]:
             hint=f"Publish version {int(target.name) + 1}, or remove the directory",
         )
     return name, int(target.name)
+
+
+def _check_score(score: Score, flat: Network) -> None:
+    for name in score.names:
+        dims = flat.outputs[name].dims
+        if len(dims) != 1 and (len(dims) != 2 or (isinstance(dims[1], int) and dims[1] != 1)):
+            raise ConfigError(
+                f"{score.text!r} reads {name!r} of the shape {list(dims)}; it takes one number for each candidate",
+                code="bad_score",
+                where="score",
+                hint="Export an output of the shape [N] or [N, 1] to rank by",
+            )
 
 
 @dataclass(frozen=True)
