@@ -85,6 +85,11 @@ def _group_problems(features: list[Declared]) -> Iterator[str]:
     for name, found in groups.items():
         if len(found) > 1:
             yield f"sequence {name!r} is declared {len(found)} times with different options"
+        for group in found:
+            side, _, key = (group.sequence_pk or f"user:{name}").partition(":")
+            if side not in ("user", "context") or not key:
+                given = group.sequence_pk
+                yield f"sequence {name!r}: option 'sequence_pk' is {given!r}, not `user:name` or `context:name`"
     for feature in features:
         if feature.is_sequence and not feature.group and feature.name in groups:
             yield f"feature {feature.name!r} has the name of a sequence group. Rename one"

@@ -22,6 +22,7 @@ from recserve.features.passes import optimize
 from recserve.features.pipeline_config import read_config
 from recserve.features.plan import Plan
 from recserve.features.profiles import profile_named
+from recserve.features.sequence_join import SequenceJoin, sequence_joins
 from recserve.features.spec import FeatureSpec, SequenceGroup
 
 SEMANTICS_VERSION: Final = 1
@@ -187,6 +188,10 @@ class FeatureSet:
     def input_columns(self) -> list[str]:
         """Names of the columns that the plan reads, without the training mask."""
         return self.compile().input_columns
+
+    def sequence_joins(self) -> list[SequenceJoin]:
+        """The sequence columns that come from items, by the key column of each sequence; see `sequence_join`."""
+        return sequence_joins(self.features)
 
     @property
     def outputs(self) -> list[OutputSpec]:
