@@ -7,6 +7,7 @@ PYTHON ?= $(shell for name in python3.11 python3 python; do \
 # make install TORCH='torch==2.13.0 --index-url ...'
 TORCH ?= torch==2.13.0
 ARGS ?=
+DATA ?= ../shared/data/ml-100k
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -16,7 +17,7 @@ COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --gen
   --no-emit-find-links --no-emit-package torch --custom-compile-command 'make lock' --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint format types bench lock clean
+.PHONY: help install demo test check lint format types bench figures lock clean
 
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | awk -F'\t' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -56,6 +57,12 @@ types: $(INSTALLED) ## Check types, strictly
 
 bench: $(INSTALLED) ## Measure ranking against the flat network; ARGS='features --json FILE' for another
 	$(BIN)/recserve bench $(or $(ARGS),ranking)
+
+figures: $(INSTALLED) ## Run the demo on the shop and on MovieLens (DATA=DIR), and write the figures into the READMEs
+	rm -rf runs/shop runs/ml100k
+	$(BIN)/recserve demo --no-serve --out runs/shop --json runs/demo.json
+	$(BIN)/recserve demo --no-serve --out runs/ml100k --data $(DATA) --json runs/ml100k.json
+	$(BIN)/python -m recserve.demo.figures runs/demo.json runs/ml100k.json --readme README.md README.zh-CN.md
 
 lock: $(INSTALLED) ## Resolve dependencies into requirements/*.lock after a change of pyproject.toml; ARGS=--upgrade
 	$(PIP) install --quiet $(UV)
