@@ -84,7 +84,7 @@ class Served:
     request: dict[str, Any]
     answer: dict[str, Any]
     health: int
-    refused: httpx.Response
+    refused: list[httpx.Response]
     records: Path
 
 
@@ -101,7 +101,8 @@ def served(world: World, ranker: Ranker) -> Served:
     sink = RecordLog(RecordWriter(records))
     for client in serve(world.bundle, ranker, sink):
         health = client.get("/readyz").status_code
-        refused = client.post("/v1/models/shop:rank", json=request | {"candidates": []})
+        wrong = [{"candidates": []}, {"user": user | {"mean_price": "cheap"}}, {"candidates": "i1"}, {"users": {}}]
+        refused = [client.post("/v1/models/shop:rank", json=request | change) for change in wrong]
         answer = client.post("/v1/models/shop:rank", json=request)
     assert answer.status_code == 200, answer.text
     return Served(request, answer.json(), health, refused, records)
@@ -156,9 +157,12 @@ def test_the_answer_is_the_ranking_of_the_trained_model(world: World, served: Se
     np.testing.assert_allclose(answer["scores"], [expected[item] for item in answer["item_ids"]], rtol=1e-5, atol=1e-5)
 
 
-def test_a_wrong_request_is_explained_before_the_right_one_is_answered(served: Served) -> None:
-    assert served.refused.status_code == 400
-    assert served.refused.json()["error"]["code"] == "empty_candidates"
+def test_wrong_requests_are_explained_before_the_right_one_is_answered(served: Served) -> None:
+    assert [answer.status_code for answer in served.refused] == [400] * 4
+    empty, number, *_ = (answer.json()["error"] for answer in served.refused)
+    assert empty["code"] == "empty_candidates"
+    assert number["message"] == "'cheap' is not a number"
+    assert "column 'mean_price'" in number["where"]
 
 
 def test_the_served_record_gives_the_features_that_were_served(world: World, served: Served) -> None:

@@ -8,6 +8,7 @@ import orjson
 
 from recserve.errors import (
     BundleError,
+    CellError,
     ConfigError,
     DataError,
     InvariantError,
@@ -27,6 +28,7 @@ STATUS: Final[dict[type[RecserveError], int]] = {
     BundleError: 500,
     RequestError: 400,
     DataError: 400,
+    CellError: 400,
     NotFoundError: 404,
     MethodNotAllowedError: 405,
     BodyTimeoutError: 408,
