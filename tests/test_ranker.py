@@ -339,3 +339,17 @@ def test_inline_items_may_leave_out_the_id_that_is_their_key(sum_model: Build) -
     path = sum_model([ids | {"embedding_dim": 1, "default_value": "0"}], {"ctr": ["id"]}, tables={"id_emb": rows})
     ranker = Ranker.open(path, items=[{"item_id": 5}])
     assert scores(ranker.rank({}, {}, [5, 7], items={"7": {}})) == {7: 7, 5: 5}
+
+
+def test_models_of_candidate_columns_alone_are_ranked(sum_model: Build) -> None:
+    path = sum_model([raw("boost", "candidate:boost")], {"ctr": ["boost"]})
+    ranker = Ranker.open(path, items=[{"item_id": "a"}])
+    result = ranker.rank({}, {}, {"item_id": ["a", "x", "a"], "boost": [1, 5, 2]})
+    assert result.scores.tolist() == [2, 1]
+    assert result.unknown_items == ["x"]
+
+
+def test_payloads_may_hold_nothing_but_values_that_are_looked_up(sum_model: Build) -> None:
+    path = sum_model(FEATURES, {"ctr": ["clicks"]})
+    result = Ranker.open(path, items=ITEMS).rank({"clicks": {"odd": 3.0}}, {}, ["a", "b"], items={"c": {}})
+    assert scores(result) == {"b": 3, "a": 0}

@@ -16,6 +16,7 @@ from recserve.errors import ConfigError, DataError, suggest
 from recserve.features.outputs import OutputKind, OutputSpec
 from recserve.staging.cuts import NetworkInput
 from recserve.staging.kernels import count_steps
+from recserve.tables.kernels import BUFFER_FIELDS
 from recserve.tables.lookup import Lookup, LookupSet, describe_buffer
 from recserve.tables.table import Table
 
@@ -51,7 +52,7 @@ class Buffers:
             arrays.append(self._block[start : start + int(np.prod(shape))].reshape(shape))
             start += size
         described = [describe_buffer(array) for array in arrays]
-        kept = arrays, np.array(described, np.int64).reshape(len(described), -1)
+        kept = arrays, np.array(described, np.int64).reshape(len(described), BUFFER_FIELDS)
         self._kept[shapes] = kept
         return kept
 
