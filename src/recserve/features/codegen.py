@@ -16,9 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from recserve.dtypes import I64
-from recserve.errors import InvariantError
+from recserve.errors import ConfigError, InvariantError
 from recserve.features import ops
 from recserve.features.codegen_expressions import Code, generate
+from recserve.features.custom import Function
 from recserve.features.graph import PlanGraph
 from recserve.features.kernels import layout as at
 from recserve.features.kernels.compare import METHODS
@@ -44,6 +45,7 @@ class Constants:
 
     def __init__(self) -> None:
         self._arrays: dict[tuple[str, bytes], npt.NDArray[Any]] = {}
+        self._entries: dict[tuple[Function, int], Any] = {}
 
     def array(self, values: npt.NDArray[Any]) -> int:
         """Address of a copy of `values`."""
@@ -55,6 +57,25 @@ class Constants:
             copy[: values.size] = values.ravel()
             self._arrays[key] = copy
         return int(self._arrays[key].ctypes.data)
+
+    def entry(self, function: Function, inputs: int) -> int:
+        """Address of a registered function, compiled for that number of inputs.
+
+        Raises:
+            ConfigError: it cannot be compiled.
+        """
+        from numba.core.errors import NumbaError
+
+        from recserve.features.kernels.custom import entry_of
+
+        key = (function, inputs)
+        if key not in self._entries:
+            try:
+                self._entries[key] = entry_of(function.call, inputs)
+            except NumbaError as error:
+                problem = str(error).strip().splitlines()[0]
+                raise ConfigError(f"function {function.name!r} cannot be compiled: {problem}") from None
+        return int(self._entries[key].address)
 
     def text(self, value: bytes) -> tuple[int, int]:
         """(address, bytes) of a text."""
@@ -285,6 +306,10 @@ def _of_numbers(op: Op, context: Context) -> tuple[str, Fields] | None:
             return "overlap", fields
         case ops.EditDistance():
             return "edit_distance", {at.A: slot(op.left), at.B: slot(op.right), at.P0: int(op.encoding == "utf-8")}
+        case ops.CallCompiled():
+            slots = constants.integers([slot(source) for source in op.sources])
+            entry = constants.entry(op.function, len(op.sources))
+            return "call_compiled", {at.P0: slots, at.P1: len(op.sources), at.P2: entry}
         case ops.Evaluate():
             return "evaluate", _evaluate_fields(op, context, generate(op.expression, op.names))
     return None

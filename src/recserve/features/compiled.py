@@ -17,7 +17,8 @@ import numpy.typing as npt
 from recserve import memory
 from recserve.columns import Ragged
 from recserve.dtypes import I64
-from recserve.errors import CellError, InvariantError
+from recserve.errors import CellError, ConfigError, InvariantError
+from recserve.features import ops
 from recserve.features.graph import GraphOutput, PlanGraph
 from recserve.features.ingest import ColumnBatch, ingest_row
 from recserve.features.op import Kind
@@ -63,7 +64,14 @@ class CompiledPlan:
     @cached_property
     def candidate(self) -> Stage:
         """Ops that depend on both, or on candidate columns. Imports values of the item and request stages."""
-        return Stage(self.graph, self.graph.of_rate(Rate.CANDIDATE))
+        numbers = self.graph.of_rate(Rate.CANDIDATE)
+        for number in numbers:
+            op = self.graph.ops[number]
+            if isinstance(op, (ops.CallForNumbers, ops.CallForTokens)):
+                problem = f"function {op.function.name!r} would run as Python for each candidate"
+                place = f"feature {self.graph.values[number].feature!r}"
+                raise ConfigError(problem, where=place, hint="Register it with compiled=True, or read one side only")
+        return Stage(self.graph, numbers)
 
     @cached_property
     def flat(self) -> Stage:

@@ -25,6 +25,7 @@ from recserve.features.profiles import profile_named
 from recserve.features.sequence_join import SequenceJoin, sequence_joins
 from recserve.features.spec import FeatureSpec, SequenceGroup
 
+_CALLS: Final = (ops.CallForNumbers, ops.CallForTokens, ops.CallCompiled)
 SEMANTICS_VERSION: Final = 1
 """Grows with every change of what a feature computes; part of the digest."""
 
@@ -211,6 +212,7 @@ class FeatureSet:
         """SHA-256 of everything that decides what the features are: options, mode, profile, version and assets."""
         assets = [op.sha256 for op in self.graph.ops if isinstance(op, ops.Tokenize)]
         assets += [op.stops for op in self.graph.ops if isinstance(op, ops.NormalizeText)]
+        assets += [op.function.version for op in self.graph.ops if isinstance(op, _CALLS)]
         vocabularies = [op.vocabulary for op in self.graph.ops if isinstance(op, ops.VocabIds)]
         content = {
             "semantics": SEMANTICS_VERSION,

@@ -9,8 +9,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
+import orjson
+
 from recserve.errors import InvariantError
-from recserve.features import operators, ops
+from recserve.features import custom, operators, ops
 from recserve.features import spec_types as types
 from recserve.features.declared import WILDCARD, Declared, Input
 from recserve.features.lower_inputs import FeatureInputs, Operand
@@ -150,6 +152,8 @@ def _overlap(feature: Declared, inputs: FeatureInputs, finish: Finisher) -> Resu
 
 def _custom(feature: Declared, inputs: FeatureInputs, finish: Finisher) -> Result:
     spec = _as(types.CustomFeature, feature)
+    if (function := custom.function_of(spec.operator_name)) is not None:
+        return _call(feature, inputs, finish, function)
     if spec.operator_name == "SeqExpr":
         operands, steps = inputs.unify([inputs.numbers(given) for given in feature.inputs])
         sources, names = tuple(values[0] for values in operands), tuple(given.name for given in feature.inputs)
@@ -171,6 +175,23 @@ def _custom(feature: Declared, inputs: FeatureInputs, finish: Finisher) -> Resul
     if feature.is_sparse and feature.mapping_option != "boundaries":
         return finish.finish_tokens(tokens, keeps=0, splits_default=False), steps
     return finish.finish_numbers(inputs.add(ops.TokensToNumbers(tokens))), steps
+
+
+def _call(feature: Declared, inputs: FeatureInputs, finish: Finisher, function: custom.Function) -> Result:
+    """A registered function of the numbers, or the texts, of the inputs."""
+    spec = _as(types.CustomFeature, feature)
+    read = inputs.numbers if function.reads == "numbers" else inputs.tokens
+    operands, steps = inputs.unify([read(given) for given in feature.inputs])
+    sources = tuple(values[0] for values in operands)
+    parameters = orjson.dumps(spec.operator_params, option=orjson.OPT_SORT_KEYS).decode()
+    if function.returns == "texts":
+        tokens = inputs.add(ops.CallForTokens(function, sources, parameters))
+        if feature.is_sparse and feature.mapping_option != "boundaries":
+            return finish.finish_tokens(tokens, keeps=0, splits_default=False), steps
+        return finish.finish_numbers(inputs.add(ops.TokensToNumbers(tokens))), steps
+    if function.is_compiled:
+        return finish.finish_numbers(inputs.add(ops.CallCompiled(function, sources))), steps
+    return finish.finish_numbers(inputs.add(ops.CallForNumbers(function, sources, parameters))), steps
 
 
 # ---- maps. Values are mapped to ids where the map is built, so that only the probe depends on both sides.

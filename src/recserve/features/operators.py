@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recserve.errors import ConfigError, suggest
-from recserve.features import expressions
+from recserve.features import custom, expressions
 from recserve.features import spec_types as types
 from recserve.features.declared import Declared
 
@@ -49,9 +49,13 @@ def problems(spec: types.CustomFeature) -> Iterator[str]:
     if spec.operator_name is None:
         yield "option 'operator_name' is missing"
         return
+    if (function := custom.function_of(spec.operator_name)) is not None:
+        yield from _function_problems(spec, function)
+        return
     if spec.operator_name not in PARAMETERS:
-        hint = suggest(spec.operator_name, PARAMETERS)
-        yield f"unknown operator {spec.operator_name!r}. {hint or 'There are ' + ', '.join(PARAMETERS)}"
+        names = (*PARAMETERS, *custom.registered())
+        hint = suggest(spec.operator_name, names)
+        yield f"unknown operator {spec.operator_name!r}. {hint or 'There are ' + ', '.join(names)}"
         return
     known = PARAMETERS[spec.operator_name]
     for name, value in spec.operator_params.items():
@@ -61,6 +65,13 @@ def problems(spec: types.CustomFeature) -> Iterator[str]:
         elif not isinstance(value, known[name]):
             yield f"parameter {name!r} of operator {spec.operator_name} is {value!r}, not {known[name][0].__name__}"
     yield from _parameter_problems(spec, spec.operator_params)
+
+
+def _function_problems(spec: types.CustomFeature, function: custom.Function) -> Iterator[str]:
+    if function.is_compiled and spec.operator_params:
+        yield f"function {function.name!r} is compiled and has no parameters"
+    if function.is_compiled and len(spec.expression) > custom.MAX_COMPILED_INPUTS:
+        yield f"function {function.name!r} is compiled and takes at most {custom.MAX_COMPILED_INPUTS} inputs"
 
 
 def _parameter_problems(spec: types.CustomFeature, parameters: dict[str, Any]) -> Iterator[str]:

@@ -42,6 +42,7 @@ from recserve.features.ops_columns import (
     SplitSteps,
     SpreadElements,
 )
+from recserve.features.ops_custom import CallCompiled, CallForNumbers, CallForTokens
 from recserve.features.ops_ids import (
     AttachWeights,
     Bucketize,
@@ -96,6 +97,9 @@ __all__ = [
     "Broadcast",
     "Bucketize",
     "BuildMap",
+    "CallCompiled",
+    "CallForNumbers",
+    "CallForTokens",
     "CombineNumbers",
     "ConcatTokens",
     "DenseToNumbers",

@@ -8,6 +8,7 @@ Axes: R rows of a value, E its elements.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -22,7 +23,10 @@ from recserve.features.graph import PlanGraph
 from recserve.features.op import Kind, Op
 from recserve.features.reference_ops import prepared, works_by_element
 
-PYTHON_OPS: Final[tuple[type[Op], ...]] = (ops.RegexReplace, ops.NormalizeText, ops.Tokenize)
+PYTHON_OPS: Final[tuple[type[Op], ...]] = (
+    *(ops.RegexReplace, ops.NormalizeText, ops.Tokenize),
+    *(ops.CallForNumbers, ops.CallForTokens),
+)
 
 
 def run_python_op(graph: PlanGraph, number: int, slot: Callable[[int], int], workspace: Any) -> None:
@@ -32,6 +36,9 @@ def run_python_op(graph: PlanGraph, number: int, slot: Callable[[int], int], wor
         DataError: see the op.
     """
     op = graph.ops[number]
+    if isinstance(op, (ops.CallForNumbers, ops.CallForTokens)):
+        _run_call(graph, number, slot, workspace)
+        return
     source = slot(op.inputs[0])
     tokens, offsets = read_tokens(workspace, source)
     run = prepared(op)
@@ -48,6 +55,21 @@ def run_python_op(graph: PlanGraph, number: int, slot: Callable[[int], int], wor
         result = [element for part in rows for element in part]
         lengths, weights = np.array([len(part) for part in rows], np.int64), None
     write_value(workspace, number, result, graph.values[number].kind, lengths, weights)
+
+
+def _run_call(graph: PlanGraph, number: int, slot: Callable[[int], int], workspace: Any) -> None:
+    """Run a registered function row by row."""
+    op, run, sources = graph.ops[number], prepared(graph.ops[number]), []
+    for value in graph.ops[number].inputs:
+        read = read_tokens if graph.values[value].kind is Kind.TOKENS else read_numbers
+        elements, offsets = read(workspace, slot(value))
+        sources.append([elements[a:b] for a, b in itertools.pairwise(offsets.tolist())])
+    try:
+        rows = [run(*inputs) for inputs in zip(*sources, strict=True)]
+    except DataError as error:
+        raise error.at(f"feature {graph.values[number].feature!r}") from None
+    lengths = np.array([len(row) for row in rows], np.int64)
+    write_value(workspace, number, [element for row in rows for element in row], op.kind, lengths, None)
 
 
 def bounds_of(workspace: Any, slot: int) -> tuple[I64, I64]:
@@ -79,6 +101,16 @@ def read_tokens(workspace: Any, slot: int) -> tuple[list[bytes], I64]:
     return [text[cuts[i] : cuts[i + 1]] for i in picks.tolist()], offsets
 
 
+def read_numbers(workspace: Any, slot: int) -> tuple[list[float], I64]:
+    """The numbers of all rows, side by side, and int64[R + 1] offsets."""
+    starts, ends = bounds_of(workspace, slot)
+    offsets = np.concatenate(([0], np.cumsum(ends - starts))).astype(np.int64)
+    if not offsets[-1]:
+        return [], offsets
+    numbers = workspace.read(int(workspace.values[slot][memory.VALUES]), int(ends.max()), np.float64)
+    return numbers[_picks(starts, ends)].tolist(), offsets
+
+
 def _picks(starts: I64, ends: I64) -> I64:
     """Numbers of the elements of all rows, row by row."""
     lengths = ends - starts
@@ -104,7 +136,7 @@ def write_value(  # noqa: PLR0917  (the parts of a descriptor)
     lengths: I64,
     weights: npt.NDArray[np.float32] | None,
 ) -> None:
-    """Write a value of Python elements: bytes of TOKENS, int of IDS."""
+    """Write a value of Python elements: bytes of TOKENS, float of NUMBERS, int of IDS."""
     offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
     row = workspace.values[slot]
     row[:] = 0
@@ -114,7 +146,7 @@ def write_value(  # noqa: PLR0917  (the parts of a descriptor)
         row[memory.TOKEN_OFFSETS] = bounds.ctypes.data
         workspace.kept.append(bounds)
     else:
-        values = np.array(elements or [0], np.int64)
+        values = np.array(elements or [0], np.float64 if kind is Kind.NUMBERS else np.int64)
     row[memory.VALUES] = values.ctypes.data
     row[memory.STARTS], row[memory.ENDS] = offsets.ctypes.data, offsets.ctypes.data + 8
     row[memory.STRIDE], row[memory.ROWS], row[memory.COUNT] = 1, len(lengths), len(elements)

@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
+import orjson
 
 from recserve.errors import DataError
-from recserve.features import expressions, ops
+from recserve.features import custom, expressions, ops
 from recserve.features import reference_cells as cells
 from recserve.features import reference_text as texts
 from recserve.features.lower_values import bucket_of
@@ -187,6 +188,23 @@ def _evaluate(op: ops.Evaluate) -> Callable[..., list[float]]:
     return evaluate
 
 
+def _call(op: ops.CallForNumbers | ops.CallForTokens | ops.CallCompiled) -> Callable[..., list[Any]]:
+    function = op.function
+    parameters = {} if isinstance(op, ops.CallCompiled) else orjson.loads(op.parameters)
+
+    def call(*sources: list[Any]) -> list[Any]:
+        if not all(sources):
+            return []
+        if function.reads == "numbers":
+            inputs: list[Any] = [np.array(source, np.float64) for source in sources]
+        else:
+            inputs = [[cells.as_text(token) for token in source] for source in sources]
+        found = custom.results(function, inputs, parameters)
+        return found if function.returns == "texts" else [x for x in found if not math.isnan(x)]
+
+    return call
+
+
 def _to_dense(op: ops.ToDense, numbers: list[float]) -> list[float]:
     given = [*numbers, *[math.nan] * len(op.default)]
     with np.errstate(over="ignore"):
@@ -251,6 +269,9 @@ _PREPARED: Final[dict[type[Op], Callable[[Any], Callable[..., Any]]]] = {
     ops.VocabIds: _vocab_id,
     ops.VocabNumbers: _vocab_number,
     ops.Evaluate: _evaluate,
+    ops.CallForNumbers: _call,
+    ops.CallForTokens: _call,
+    ops.CallCompiled: _call,
 }
 
 
