@@ -4,6 +4,7 @@ Conventions of the pages (README, CONTRIBUTING, docs/**.md):
 
 - A ```python block runs, unless its first line is a comment that starts with `# not run`. The blocks of one page run
   in order, as one program, in an empty folder.
+- On the pages of features, each `print` is a line that ends with `# ` and what it prints.
 - A `recserve ...` or `make ...` line of a ```sh block names a command, options or a target that exist.
 - A region between `<!-- figures:begin -->` and `<!-- figures:end -->` is written by a command, not by hand.
 """
@@ -27,6 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FENCE = re.compile(r"^ *```(\w*)[^\n]*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)|<img[^>]* src=\"([^\"]+)\"")
 NOT_RUN = "# not run"
+PRINTED = re.compile(r"^ *print\(.*?\)(?:  # (.*))?$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,14 @@ def test_python_of_a_page_runs(page: Path, tmp_path: Path) -> None:
     script = f"exec(compile({program(page)!r}, {str(page)!r}, 'exec'), {{'__name__': '__main__'}})"
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{name(page)}\n{done.stderr}"
+    if shows_results(page):
+        told = [found[1] for found in PRINTED.finditer(program(page))]
+        assert told == done.stdout.splitlines(), f"{name(page)} shows other results than its code prints"
+
+
+def shows_results(page: Path) -> bool:
+    """On the pages of the feature types, and where features are looked into, each print has its result behind it."""
+    return page.parent.name == "features" or page.name in {"features.md", "look_inside_features.md"}
 
 
 def recserve_commands() -> list[str]:

@@ -11,6 +11,7 @@ import pytest
 
 from recserve.cli import main
 from recserve.cli.features import progress_line
+from recserve.features.option_docs import page_names
 
 CONFIG = {
     "features": [
@@ -136,3 +137,18 @@ def test_progress_is_for_terminals(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert "10 rows of 40 (25%)" in err
     assert err.count("\n") == 1
     assert "\r5 rows, " in err
+
+
+def test_types_and_their_options_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "kv_dot_product" in run(capsys, "options")[1]
+    code, text, _ = run(capsys, "options", "lookup_feature")
+    assert code == 0
+    assert "value_separator" in text
+    assert "embedding_dim" in text
+    assert ".md" not in text
+    code, _, err = run(capsys, "options", "lookup")
+    assert (code, err) == (2, "Error: there is no feature type 'lookup'. Did you mean 'lookup_feature'?\n")
+    for name in page_names():
+        (tmp_path / f"{name}.md").write_text("<!-- options:begin -->old<!-- options:end -->")
+    assert run(capsys, "options", "--write", tmp_path)[0] == 0
+    assert "| `kv_delimiter` |" in (tmp_path / "kv_dot_product.md").read_text(encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -177,6 +178,46 @@ def diff(
         _print_comparison(found)
     if not found.is_equal:
         raise typer.Exit(DIFFERENT)
+
+
+@features.command()
+def options(
+    *,
+    feature_type: Annotated[
+        str | None, typer.Argument(help="A feature type, such as id_feature.", show_default="list the types")
+    ] = None,
+    write: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write the tables of the reference's pages anew.")
+    ] = None,
+) -> None:
+    """List the feature types, or the options of one.
+
+    \b
+    Example:
+      recserve features options lookup_feature
+    """  # noqa: D301 - \b keeps the lines of the example
+    from recserve.cli.output import print_table
+    from recserve.errors import ConfigError, suggest
+    from recserve.features.option_docs import document_common, document_type, page_names, update_page
+    from recserve.features.spec_types import TYPES
+
+    if write is not None:
+        for name in page_names():
+            page = write / f"{name}.md"
+            page.write_text(update_page(page.read_text(encoding="utf-8"), name), encoding="utf-8")
+    elif feature_type is None:
+        kinds = [(name, (model.__doc__ or "").splitlines()[0]) for name, model in TYPES.items()]
+        print_table("Feature types; sequence_<type> is the same over the steps of a sequence", ["type", "what"], kinds)
+    elif feature_type not in TYPES:
+        raise ConfigError(f"there is no feature type {feature_type!r}", hint=suggest(feature_type, TYPES))
+    else:
+        columns = ["option", "type", "default", "meaning"]
+        for title, found in (
+            (f"Options of {feature_type}", document_type(feature_type)),
+            ("Options of every type", document_common()),
+        ):
+            rows = [(o.name, o.type, o.default, re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", o.meaning)) for o in found]
+            print_table(title, columns, rows)
 
 
 def describe_comparison(found: Comparison) -> dict[str, Any]:
