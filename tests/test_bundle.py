@@ -379,3 +379,14 @@ def identity_network(name: str, dims: list[Any], output: str) -> Network:
 def test_a_score_can_be_of_no_output(build: Build) -> None:
     ranker = Ranker.open(build(score="2"), items=[{"item_id": name} for name in "ab"])
     assert ranker.rank({}, {}, ["b", "a"]).item_ids == ["b", "a"]
+
+
+def test_only_raw_features_can_be_served(tmp_path: Path) -> None:
+    entry = {"feature_type": "id_feature", "feature_name": "a", "num_buckets": 3, "embedding_dim": 2}
+    features = FeatureSet.from_fg_json({"features": [entry]}, mode="encoded")
+    with pytest.raises(ConfigError) as caught:
+        Bundle.build(features=features, tables={}, network=tmp_path / "no.onnx", out=tmp_path / "m" / "1")
+    assert str(caught.value) == (
+        "features: features in mode 'encoded' read columns that belong to no side. "
+        "Build with the raw features; finished ids and numbers are for training"
+    )

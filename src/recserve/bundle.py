@@ -140,6 +140,7 @@ class Bundle:
         target = Path(out)
         name, version = _name_and_version(target)
         feature_set = features if isinstance(features, FeatureSet) else FeatureSet.load(features)
+        _check_mode(feature_set)
         flat = network if isinstance(network, Network) else Network.load(network)
         ready = {key: value if isinstance(value, Table) else Table.direct(key, value) for key, value in tables.items()}
         say("compiling features")
@@ -203,6 +204,17 @@ class Bundle:
             return Pipeline(self.features, self.tables, self.split, cuts, threads=threads)
         except ConfigError as error:
             raise error.at(str(self.path)) from None
+
+
+def _check_mode(features: FeatureSet) -> None:
+    """Only raw columns have sides, and without sides there are no rates."""
+    if features.mode != "raw":
+        raise ConfigError(
+            f"features in mode {features.mode!r} read columns that belong to no side",
+            code="unsupported_mode",
+            where="features",
+            hint="Build with the raw features; finished ids and numbers are for training",
+        )
 
 
 def _name_and_version(target: Path) -> tuple[str, int]:

@@ -97,7 +97,7 @@ def read_candidates(candidates: Any, wanted: Sequence[str]) -> CandidateList:
         raise RequestError("expected a list of item ids, got an object", where="candidates.item_id")
     if not len(ids):
         raise RequestError(
-            "there are no candidates", code="no_candidates", where="candidates", hint="Send at least one item id"
+            "there are no candidates", code="empty_candidates", where="candidates", hint="Send at least one item id"
         )
     cells: dict[str, Any] = {}
     for name in wanted:

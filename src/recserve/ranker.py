@@ -221,7 +221,7 @@ class Ranker:
             start = time.perf_counter_ns()
             state = self.pipeline.request.make_state(worker.request, row)
             timings["request"] = (time.perf_counter_ns() - start) / 1e3
-            scored, outputs = self._score(worker, view, state, listed, items=items or {}, timings=timings)
+            scored, outputs = self._score(worker, view, state, listed, items={} if items is None else items, timings=timings)
             version = VersionTuple(self.name, self.version, 0, view.item_epoch)
         start = time.perf_counter_ns()
         order, scores = self._order(outputs, len(scored), top_k)
@@ -263,7 +263,7 @@ class Ranker:
         start = time.perf_counter_ns()
         slots = view.find(listed.ids)
         stored, inline = np.flatnonzero(slots >= 0), None
-        if items:
+        if items != {}:
             inline = read_inline_items(items, listed, self._columns["item"])
             stored = np.setdiff1d(stored, inline.positions, assume_unique=True)
         parts: list[tuple[I64, dict[str, F32]]] = []
