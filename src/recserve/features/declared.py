@@ -21,6 +21,8 @@ from recserve.rates import SIDE_RATES
 Mode = Literal["raw", "encoded", "bucketize"]
 MODES: Final = ("raw", "encoded", "bucketize")
 SIDES: Final = (*SIDE_RATES, "feature")
+UNBOUNDED_IDS: Final = (1 << 63) - 1
+"""Number of ids of features whose table maps them to rows (zch, dynamicemb, or num_buckets of this size)."""
 WILDCARD: Final = "ALL"
 """A key of a match feature that every key matches."""
 
@@ -198,6 +200,13 @@ class Declared:
         if isinstance(self.spec, types.RawFeature):
             return "boundaries" if boundaries_of(self.spec) else None
         return next((name for name in (*names, "boundaries") if getattr(self.spec, name, None)), None)
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Ids are not numbers of table rows: only a hashed table can keep them."""
+        found = vocabularies_of(self.spec)
+        is_hash = found is not None and (found.zch is not None or found.dynamicemb is not None)
+        return self.mode != "encoded" and (is_hash or num_buckets_of(self.spec) == UNBOUNDED_IDS)
 
     @property
     def is_weighted(self) -> bool:

@@ -9,7 +9,7 @@ from recserve.errors import ConfigError
 from recserve.features import ops
 from recserve.features import spec_types as types
 from recserve.features.check import order_by_references
-from recserve.features.declared import Declared, boundaries_of, num_buckets_of, vocabularies_of
+from recserve.features.declared import UNBOUNDED_IDS, Declared, boundaries_of, num_buckets_of, vocabularies_of
 from recserve.features.graph import GraphOutput, PlanGraph
 from recserve.features.lower_inputs import Builder, FeatureInputs, Lowered
 from recserve.features.lower_types import lower_bucketize_mode, lower_raw_mode
@@ -68,7 +68,7 @@ def _table_rows(feature: Declared, finish: Finisher) -> int | None:
     if vocabularies and vocabularies.hash_bucket_size:
         return vocabularies.hash_bucket_size
     if (buckets := num_buckets_of(spec)) is not None:
-        return buckets
+        return None if buckets == UNBOUNDED_IDS else buckets
     if finish.vocabulary:
         return finish.vocabulary.rows
     if boundaries := boundaries_of(spec):
@@ -97,5 +97,6 @@ def _output(feature: Declared, builder: Builder, rows: int | None) -> GraphOutpu
         is_weighted=value.is_weighted,
         sequence=feature.sequence,
         max_steps=feature.limit if feature.is_sequence else None,
+        is_dynamic=feature.is_dynamic,
     )
     return GraphOutput(spec, lowered.value, lowered.steps)

@@ -6,22 +6,25 @@ import bisect
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
 from recserve.errors import ConfigError
 from recserve.features import normalizers, ops
 from recserve.features import spec_types as types
-from recserve.features.declared import Declared, boundaries_of, normalizer_of, num_buckets_of, vocabularies_of
+from recserve.features.declared import (
+    UNBOUNDED_IDS,
+    Declared,
+    boundaries_of,
+    normalizer_of,
+    num_buckets_of,
+    vocabularies_of,
+)
 from recserve.features.lower_inputs import FeatureInputs, split_text
 from recserve.features.operators import default_parts, is_number
 from recserve.features.ops import MISSING_ID
 from recserve.features.reference_hash import HASHES, to_bucket
 from recserve.features.vocabularies import Vocabulary, vocabulary_of
-
-UNBOUNDED_BUCKETS: Final = (1 << 63) - 1
-"""hash_bucket_size of ids whose table maps them to rows (zch, dynamicemb)."""
 
 
 class Finisher:
@@ -167,7 +170,7 @@ def _hash_buckets(feature: Declared) -> int | None:
     spec = vocabularies_of(feature.spec)
     if spec is None or feature.mode == "encoded":
         return None
-    return UNBOUNDED_BUCKETS if spec.zch or spec.dynamicemb else spec.hash_bucket_size
+    return UNBOUNDED_IDS if spec.zch or spec.dynamicemb else spec.hash_bucket_size
 
 
 def _row(numbers: Sequence[float], width: int) -> tuple[float, ...]:

@@ -36,6 +36,7 @@ class OutputSpec:
         is_weighted: each id comes with a float32 weight.
         sequence: of a sequence: the group whose `<sequence>.lengths` (int64[N]) it shares, its own name if plain.
         max_steps: longest sequence, None where unlimited or not a sequence.
+        is_dynamic: its ids are any of [0, 2^63 - 1), of which a hashed table keeps some; `rows` is its capacity.
     """
 
     name: str
@@ -48,6 +49,7 @@ class OutputSpec:
     is_weighted: bool = False
     sequence: str | None = None
     max_steps: int | None = None
+    is_dynamic: bool = False
 
     @property
     def is_sequence(self) -> bool:
