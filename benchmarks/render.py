@@ -1,0 +1,132 @@
+"""Write the tables of result files into a page, between its figures markers.
+
+python benchmarks/render.py runs/ranking.json runs/features.json --page docs/explanation/speed.md
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from recserve.errors import ConfigError
+
+BEGIN: Final = "<!-- figures:begin -->"
+END: Final = "<!-- figures:end -->"
+Case = dict[str, Any]
+
+
+def render(documents: list[dict[str, Any]]) -> str:
+    """Markdown of all result files."""
+    parts = []
+    for document in documents:
+        cases: list[Case] = document["results"]
+        is_ranking = any("network_ratio_to_flat" in case for case in cases)
+        parts += [_describe_run(document["header"]), _ranking(cases) if is_ranking else _features(cases)]
+    return "\n\n".join(parts)
+
+
+def _describe_run(header: dict[str, Any]) -> str:
+    machine, versions = header["machine"], ", ".join(f"{k} {v}" for k, v in header["versions"].items())
+    ceilings = ""
+    if "ceiling_gflops" in header:
+        ceilings = (
+            f" Ceilings in this run: {header['ceiling_gflops']:.0f} GFLOP/s (matrix product), "
+            f"{header['ceiling_gb_per_s']:.1f} GB/s (copy)."
+        )
+    return f"{machine['cpu']}, one core; commit {header['commit']}, seed {header['seed']}; {versions}.{ceilings}"
+
+
+def _table(columns: list[str], rows: list[list[str]]) -> str:
+    lines = [columns, ["---"] + ["---:"] * (len(columns) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _ranking(cases: list[Case]) -> str:
+    staged = [case for case in cases if case["variant"] == "staged"]
+    flat = {(case["case"], case["n"]): case for case in cases if case["variant"] == "flat"}
+    rows = [
+        [
+            case["case"],
+            f"{case['n']:,}",
+            f"{case['p50_us'] / 1e3:.2f}",
+            f"{flat[case['case'], case['n']]['p50_us'] / 1e3:.2f}",
+            f"**{case['ratio_to_flat']:.1f}×**",
+            f"{case['network_ratio_to_flat']:.1f}×",
+            f"{case['python_us']:.0f}",
+            f"{case['floor_us'] / 1e3:.2f}",
+            f"{case['item_bytes']:,}",
+            f"{case['items_per_s_core']:,.0f}",
+        ]
+        for case in staged
+    ]
+    columns = ["model", "candidates", "staged ms", "flat ms", "ratio", "network alone", "Python µs", "floor ms"]
+    parts = [_table([*columns, "bytes/item", "items/s/core"], rows)]
+    stage_rows = [
+        [
+            case["case"],
+            *(f"{case['stages_us'].get(name, 0.0):.0f}" for name in _STAGES),
+            f"{flat[case['case'], case['n']]['stages_us']['features_and_lookups']:.0f}",
+            f"{flat[case['case'], case['n']]['stages_us']['network']:.0f}",
+        ]
+        for case in staged
+        if case["n"] == 500
+    ]
+    names = [name.replace("candidate_", "candidate ") for name in _STAGES]
+    parts += ["Where the time goes at 500 candidates, µs (flat beside it):"]
+    parts += [_table(["model", *names, "flat: features + lookups", "flat: network"], stage_rows)]
+    return "\n\n".join(parts)
+
+
+_STAGES: Final = (
+    "decode",
+    "request",
+    "gather",
+    "candidate_features",
+    "candidate_lookups",
+    "candidate_network",
+    "top_k",
+)
+
+
+def _features(cases: list[Case]) -> str:
+    rows = [
+        [
+            case["case"],
+            case["variant"],
+            f"{case['n']:,}" if "n" in case else "",
+            f"{case['p50_us'] / 1e3:.3f}" if "p50_us" in case else "",
+            f"{case['items_per_s_core']:,.0f}" if "items_per_s_core" in case else "",
+        ]
+        for case in cases
+    ]
+    return _table(["case", "variant", "rows", "CPU ms", "items/s/core"], rows)
+
+
+def write_page(page: Path, text: str) -> None:
+    """Replace what stands between the markers of a page.
+
+    Raises:
+        ConfigError: the page has no markers.
+    """
+    content = page.read_text(encoding="utf-8")
+    before, begin, rest = content.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ConfigError(f"there is no region {BEGIN} ... {END}", where=str(page))
+    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+
+
+def main() -> None:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="+", type=Path)
+    parser.add_argument("--page", type=Path, required=True)
+    options = parser.parse_args()
+    write_page(options.page, render([orjson.loads(file.read_bytes()) for file in options.files]))
+
+
+if __name__ == "__main__":
+    main()
