@@ -19,6 +19,7 @@ from recserve.features import grouped
 from recserve.features.compiled import CompiledPlan
 from recserve.features.feature_set import FeatureSet
 from recserve.features.grouped import GroupedPlan
+from recserve.staging.draw import column_sides, draw_columns
 
 FEATURES = {
     "features": [
@@ -180,3 +181,51 @@ def test_wrong_groups_are_refused(groups: dict[str, Any], problem: str) -> None:
     plan = FeatureSet.from_fg_json(FEATURES).compile()
     with pytest.raises(DataError, match=problem):
         plan.run_grouped(REQUESTS, CANDIDATES, **groups)
+
+
+ALL_TYPES: dict[str, Any] = {
+    "features": [
+        *FEATURES["features"],
+        {
+            "feature_name": "w",
+            "feature_type": "id_feature",
+            "expression": "user:w",
+            "weighted": True,
+            "num_buckets": 50,
+        },
+        {"feature_name": "tag", "feature_type": "tag_feature", "expression": ["user:tag"], "hash_bucket_size": 50},
+        {"feature_name": "sum", "feature_type": "combine_feature", "expression": "user:sum", "combiner": "gap_max"},
+        {"feature_name": "hit", "feature_type": "match_feature", "nested_map": "user:nested", "hash_bucket_size": 50}
+        | {"pkey": "item:kind", "skey": "ALL", "need_discrete": True},
+        {"feature_name": "lap", "feature_type": "overlap_feature", "query": "context:query", "title": "item:title"}
+        | {"method": "proximity_min_cover", "separator": ","},
+        {"feature_name": "dot", "feature_type": "kv_dot_product", "query": "user:vector", "document": "item:tastes"},
+        {"feature_name": "mask", "feature_type": "bool_mask_feature", "expression": ["user:list", "item:flags"]}
+        | {"num_buckets": 50},
+        {"feature_name": "re", "feature_type": "regex_replace_feature", "expression": "user:id", "replacement": "z"}
+        | {"regex_pattern": ["[0-3]"], "hash_bucket_size": 50},
+        {"feature_name": "typos", "feature_type": "custom_feature", "operator_name": "EditDistance"}
+        | {"expression": ["user:id", "item:kind"]},
+        {"feature_name": "again", "feature_type": "combo_feature", "expression": ["feature:user", "feature:lap"]}
+        | {"hash_bucket_size": 50},
+    ]
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32), requests=st.integers(1, 5), rows=st.integers(1, 9), rises=st.booleans())
+def test_every_type_gives_the_same_grouped_and_tiled(seed: int, requests: int, rows: int, rises: bool) -> None:
+    features = FeatureSet.from_fg_json(ALL_TYPES)
+    rng = np.random.default_rng(seed)
+    counts = {"user": requests, "context": requests, "item": rows, "candidate": rows}
+    columns = draw_columns(features.graph, counts, rng)
+    sides = column_sides(features.graph)
+    once = {name: cells for name, cells in columns.items() if sides[name] in ("user", "context")}
+    each = {name: cells for name, cells in columns.items() if name not in once}
+    index = rng.integers(0, requests, rows)
+    index = np.sort(index) if rises else index
+    plan = features.compile()
+    got = plan.run_grouped(once, each, index)
+    tiled = {name: [cells[r] for r in index] for name, cells in once.items()}
+    for name, value in plan.run(tiled | each).items():
+        assert_identical(got[name], value, name)

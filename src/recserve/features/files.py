@@ -191,6 +191,8 @@ def extract_file(
         assert writer is not None  # `read_batches` gives at least one batch
         names = tuple(writer.schema.names)
         writer.close()
+        with part.open("rb") as file:
+            os.fsync(file.fileno())  # the name must not outlive the bytes if the machine fails
         part.replace(out)
         return Extracted(rows, names)
     except OSError as error:
