@@ -221,7 +221,8 @@ class Ranker:
             start = time.perf_counter_ns()
             state = self.pipeline.request.make_state(worker.request, row)
             timings["request"] = (time.perf_counter_ns() - start) / 1e3
-            scored, outputs = self._score(worker, view, state, listed, items={} if items is None else items, timings=timings)
+            inline = {} if items is None else items
+            scored, outputs = self._score(worker, view, state, listed, items=inline, timings=timings)
             version = VersionTuple(self.name, self.version, 0, view.item_epoch)
         start = time.perf_counter_ns()
         order, scores = self._order(outputs, len(scored), top_k)

@@ -1,8 +1,8 @@
 """Train DIN on the earlier samples, judge it on the later ones, and publish it.
 
-A run touches the test period once, to report it. Networks, penalties and numbers of epochs are those that did well within
-the training period (learning from its first three quarters, looking at the last); while they were chosen, test figures
-of several variants were seen too, so the margin on MovieLens is not that of a model chosen blindly.
+A run touches the test period once, to report it. Networks, penalties and numbers of epochs are those that did well
+within the training period (learning from its first three quarters, looking at the last); while they were chosen, test
+figures of several variants were seen too, so the margin on MovieLens is not that of a model chosen blindly.
 
 Axes: N samples.
 """
