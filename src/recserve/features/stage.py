@@ -50,6 +50,8 @@ class Workspace:
         self.failure: I64 = np.zeros(at.FAILURE, np.int64)
         self.kept: list[npt.NDArray[Any]] = []
         """Arrays that Python ops made, for the descriptors that point to them."""
+        self.columns: ColumnBatch | None = None
+        """Of the last run: values may point into them."""
 
     def reserve(self, slots: int) -> None:
         """Have at least that many slots; rows that are there stay."""
@@ -163,6 +165,7 @@ class Stage:
             DataError: of a cell, naming the feature, the column, the row and the value.
         """
         workspace.reserve(self.slots)
+        workspace.columns = columns
         while True:
             workspace.arena.reset()
             workspace.kept.clear()

@@ -28,7 +28,8 @@ from recserve.features.kernels.layout import (
     TEXT,
     B,
 )
-from recserve.features.kernels.rows import column_at, copy_bytes, load, value_at
+from recserve.features.kernels.pointers import load
+from recserve.features.kernels.rows import column_at, copy_bytes, value_at
 from recserve.features.kernels.write_number import write_integer, write_number
 from recserve.memory import COUNT, EXTRA, EXTRA_COUNT, ROWS, view_f64, view_i64, view_u8
 

@@ -27,6 +27,7 @@ from recserve.features.kernels.layout import (
     TOKENS,
     A,
 )
+from recserve.features.kernels.pointers import load
 from recserve.features.kernels.read_number import read_integer, read_number
 from recserve.features.kernels.rows import (
     copy_descriptor,
@@ -37,7 +38,6 @@ from recserve.features.kernels.rows import (
     fill_weights,
     first_of,
     holder_of,
-    load,
     packed,
     room_for,
     set_offsets,
@@ -213,13 +213,12 @@ def bucketize(op: I64, run: I64) -> Any:
     numbers, out = view_f64(source[VALUES], source[COUNT]), view_i64(value_at(run, op[OUT])[VALUES], source[COUNT])
     for j in range(source[COUNT]):
         x = np.float32(numbers[j])
-        low, high = 0, len(boundaries)
-        while low < high:
-            middle = (low + high) >> 1
-            if boundaries[middle] <= x:
-                low = middle + 1
-            else:
-                high = middle
+        low, left = 0, len(boundaries)
+        while left > 1:  # without branches that depend on x
+            half = left >> 1
+            low += half * (boundaries[low + half - 1] <= x)
+            left -= half
+        low += left > 0 and boundaries[low] <= x
         out[j] = -1 if np.isnan(x) else low
     return OK
 

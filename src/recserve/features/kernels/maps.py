@@ -1,28 +1,29 @@
 """Maps: an index for each row, and lookups in it.
 
-The index of the map row with the elements [s, e) is int32[4 * (e - s)] at 4 * s of EXTRA, of which the first c entries
-are a hash table with linear probing, c the power of two from 2 * (e - s) on: element number within the row + 1, or 0.
-So it lies where the row's elements say, and needs no directory of its own. VALUES are the key hashes.
+The index of the map row with the elements [s, e) is int32[8 * (e - s)] at 8 * s of EXTRA, of which the first c entries
+are a hash table with linear probing, c the power of two from 4 * (e - s) on: element number within the row + 1, or 0.
+So it lies where the row's elements say, and needs no directory of its own. VALUES are the key hashes; TOKEN_OFFSETS is
+1 where equal keys are all kept.
 """
 
 from __future__ import annotations
 
 # ruff: noqa: PLR0917  (compiled functions pass their state one by one)
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from recserve.dtypes import I64
 from recserve.features.kernels.jit import inner
 from recserve.features.kernels.layout import EIGHT_BYTES, OK, OUT, P0, TOKENS, A, B, C
-from recserve.features.kernels.numeric import combine
+from recserve.features.kernels.numeric import COMBINERS, combine
+from recserve.features.kernels.pointers import load, load_f64, load_i32, store, store_f64
 from recserve.features.kernels.rows import (
     copy_elements,
     distinct_rows,
     end_of,
     first_of,
     give_back,
-    load,
     packed,
     room_for,
     set_elements,
@@ -34,11 +35,13 @@ from recserve.features.kernels.rows import (
 )
 from recserve.memory import (
     COUNT,
+    ENDS,
     EXTRA,
     EXTRA_COUNT,
     FIELDS,
     OUT_OF_MEMORY,
     ROWS,
+    STARTS,
     STRIDE,
     TOKEN_OFFSETS,
     VALUES,
@@ -47,12 +50,16 @@ from recserve.memory import (
     view_i64,
 )
 
+MEAN: Final = COMBINERS["mean"]
+MIN: Final = COMBINERS["min"]
+COUNT_HITS: Final = COMBINERS["count"]
+
 
 @inner
 def capacity_of(count: int) -> Any:
     """Entries of the index of a row with `count` keys."""
-    capacity = 2
-    while capacity < 2 * count:
+    capacity = 4
+    while capacity < 4 * count:
         capacity *= 2
     return capacity
 
@@ -65,17 +72,18 @@ def build_map(op: I64, run: I64) -> Any:
         return OUT_OF_MEMORY
     keys = view_i64(address, FIELDS)
     share_rows(keys, target)
-    extra = take(run, 16 * keys[COUNT])
+    extra = take(run, 32 * keys[COUNT])
     if extra < 0:
         return OUT_OF_MEMORY
-    target[VALUES], target[EXTRA], target[EXTRA_COUNT] = keys[VALUES], extra, 4 * keys[COUNT]
+    target[VALUES], target[EXTRA], target[EXTRA_COUNT] = keys[VALUES], extra, 8 * keys[COUNT]
+    target[TOKEN_OFFSETS] = op[P0]
     for n in range(distinct_rows(keys)):
         first = first_of(keys, n)
         count = end_of(keys, n) - first
         if count == 0:
             continue
         mask = capacity_of(count) - 1
-        table, hashes = view_i32(extra + 16 * first, mask + 1), view_i64(keys[VALUES] + 8 * first, count)
+        table, hashes = view_i32(extra + 32 * first, mask + 1), view_i64(keys[VALUES] + 8 * first, count)
         for j in range(mask + 1):
             table[j] = 0
         for j in range(count):
@@ -90,7 +98,7 @@ def build_map(op: I64, run: I64) -> Any:
 def _probe(index: I64, first: int, count: int, key: int, hits: int, most: int, base: int) -> Any:
     """Write base + the number of each element with the hash `key` at `hits`; how many, or -1 if more than `most`."""
     mask, found = capacity_of(count) - 1, 0
-    table, hashes = view_i32(index[EXTRA] + 16 * first, mask + 1), view_i64(index[VALUES] + 8 * first, count)
+    table, hashes = view_i32(index[EXTRA] + 32 * first, mask + 1), view_i64(index[VALUES] + 8 * first, count)
     at = key & mask
     while table[at] != 0:
         element = table[at] - 1
@@ -139,9 +147,85 @@ def _rows_of(op: I64, run: I64) -> Any:
 
 
 @inner
+def _find_element(table: int, hashes: int, mask: int, key: int) -> Any:
+    """The element number + 1 under the first equal hash from 8 bytes after `hashes` on, or 0.
+
+    Hits and misses come in no order: the loop, which is left at once for most keys, is the only branch.
+    """
+    at = key & mask
+    element = load_i32(table + 4 * at)
+    while (element != 0) & (load(hashes + 8 * (element + (element == 0))) != key):
+        at = (at + 1) & mask
+        element = load_i32(table + 4 * at)
+    return element
+
+
+@inner
+def _look_up_one(op: I64, run: I64, directory: int, distinct: int, out: int) -> Any:
+    """Look up every key of each row in the one map of all rows; the number of rows with a hit."""
+    index, values, keys = value_at(run, op[A]), value_at(run, op[B]), value_at(run, op[C])
+    combiner, step, starts, ends, key_at = op[P0], 8 * keys[STRIDE], keys[STARTS], keys[ENDS], keys[VALUES]
+    first = first_of(index, 0)
+    count, position = end_of(index, 0) - first, 0
+    mask, table, hashes = capacity_of(count) - 1, index[EXTRA] + 32 * first, index[VALUES] + 8 * first - 8
+    numbers = values[VALUES] + 8 * first_of(values, 0) - 8
+    store(directory, 0)
+    if count == 0:  # a table of one free entry
+        mask, table, hashes, numbers = 0, directory, directory - 8, directory - 8
+    for n in range(distinct):
+        start, end = load(starts + n * step), load(ends + n * step)
+        if end - start == 1:
+            element = _find_element(table, hashes, mask, load(key_at + 8 * start))
+            x = load_f64(numbers + 8 * (element + (element == 0)))
+            store_f64(out + 8 * position, 1.0 if combiner == COUNT_HITS else x)
+            position += (element != 0) & (x == x)  # noqa: PLR0124  (not NaN)
+        else:
+            found, result = 0, 0.0
+            for j in range(start, end):
+                element = _find_element(table, hashes, mask, load(key_at + 8 * j))
+                x = load_f64(numbers + 8 * (element + (element == 0)))
+                if (element != 0) & (x == x):  # noqa: PLR0124  (not NaN)
+                    result = _add(combiner, result, x, found)
+                    found += 1
+            if found > 0:
+                store_f64(out + 8 * position, result / found if combiner == MEAN else result)
+                position += 1
+        store(directory + 8 * n + 8, position)
+    return position
+
+
+@inner
+def _look_up_combined(op: I64, run: I64) -> Any:
+    """LookupNumbers with a combiner, where map and values are the same in all rows and a key has one value."""
+    target = value_at(run, op[OUT])
+    distinct, rows = _rows_of(op, run)
+    directory, out = take(run, 8 * (distinct + 1)), take(run, 8 * distinct)
+    if out < 0:
+        return OUT_OF_MEMORY
+    position = _look_up_one(op, run, directory, distinct, out)
+    set_elements(target, out, 0, 0, position)
+    set_offsets(target, directory, distinct, rows)
+    return OK
+
+
+@inner
+def _add(combiner: int, result: float, x: float, found: int) -> Any:
+    """The result with one number more; `found` were there before."""
+    if combiner == COUNT_HITS:
+        return result + 1.0
+    if found == 0:
+        return x
+    if combiner <= MEAN:
+        return result + x
+    return min(result, x) if combiner == MIN else max(result, x)
+
+
+@inner
 def lookup_numbers(op: I64, run: I64) -> Any:
     """LookupNumbers. P0: combiner."""
-    values, target = value_at(run, op[B]), value_at(run, op[OUT])
+    index, values, target = value_at(run, op[A]), value_at(run, op[B]), value_at(run, op[OUT])
+    if op[P0] and index[STRIDE] == 0 and values[STRIDE] == 0 and index[TOKEN_OFFSETS] == 0:
+        return _look_up_combined(op, run)
     distinct, rows = _rows_of(op, run)
     directory = take(run, 8 * (distinct + 1))
     hits = find_hits(op, run, directory, distinct) if directory >= 0 else OUT_OF_MEMORY

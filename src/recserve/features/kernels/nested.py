@@ -32,7 +32,8 @@ from recserve.features.kernels.layout import (
     A,
 )
 from recserve.features.kernels.parse import set_unit_rows
-from recserve.features.kernels.rows import column_at, load, take, value_at
+from recserve.features.kernels.pointers import load
+from recserve.features.kernels.rows import column_at, take, value_at
 from recserve.features.kernels.writer import (
     TOKENS_WRITTEN,
     WRITER,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+# ruff: noqa: PLR0917  (compiled functions pass their state one by one)
 from typing import Any, Final
 
 import numpy as np
@@ -10,6 +11,7 @@ from recserve.dtypes import F64, I64
 from recserve.features.kernels.ids import align
 from recserve.features.kernels.jit import inner
 from recserve.features.kernels.layout import EIGHT_BYTES, OK, OUT, P0, P1, P2, A
+from recserve.features.kernels.pointers import load, load_f32, load_f64, store, store_f32
 from recserve.features.kernels.read_number import from_bits
 from recserve.features.kernels.rows import (
     copy_descriptor,
@@ -24,7 +26,7 @@ from recserve.features.kernels.rows import (
     take,
     value_at,
 )
-from recserve.memory import COUNT, FIELDS, OUT_OF_MEMORY, ROWS, VALUES, view_f32, view_f64, view_i64
+from recserve.memory import COUNT, ENDS, FIELDS, OUT_OF_MEMORY, ROWS, STARTS, STRIDE, VALUES, view_f64, view_i64
 
 COMBINERS: Final = {"": 0, "sum": 1, "mean": 2, "min": 3, "max": 4, "count": 5, "gap_min": 6, "gap_max": 7}
 
@@ -79,25 +81,42 @@ def normalize(op: I64, run: I64) -> Any:
 
 
 @inner
+def fill_dense(
+    starts: int, ends: int, step: int, numbers: int, default: Any, rows: int, directory: int, out: int
+) -> None:
+    """One float32 a row: the first number of the row, or `default` if it has none or a NaN."""
+    store(directory, 0)
+    for n in range(rows):
+        first = load(starts + n * step)
+        x = default
+        if load(ends + n * step) > first:
+            x = np.float32(load_f64(numbers + 8 * first))
+            x = default if np.isnan(x) else x
+        store_f32(out + 4 * n, x)
+        store(directory + 8 * n + 8, n + 1)
+
+
+@inner
 def to_dense(op: I64, run: I64) -> Any:
     """ToDense. P0, P1: address of the default, float32, and its size."""
     source, target, dim = value_at(run, op[A]), value_at(run, op[OUT]), op[P1]
-    rows, default = distinct_rows(source), view_f32(op[P0], op[P1])
+    rows = distinct_rows(source)
     directory, values = take(run, 8 * (rows + 1)), take(run, 4 * rows * dim)
     if values < 0:
         return OUT_OF_MEMORY
-    offsets, out = view_i64(directory, rows + 1), view_f32(values, rows * dim)
-    offsets[0] = 0
-    for n in range(rows):
-        first = first_of(source, n)
-        count, base = min(end_of(source, n) - first, dim), n * dim
-        numbers = view_f64(source[VALUES] + 8 * first, count)
-        for j in range(count):
-            x = np.float32(numbers[j])
-            out[base + j] = default[j] if np.isnan(x) else x
-        for j in range(count, dim):
-            out[base + j] = default[j]
-        offsets[n + 1] = base + dim
+    starts, ends, step, numbers = source[STARTS], source[ENDS], 8 * source[STRIDE], source[VALUES]
+    if dim == 1:
+        fill_dense(starts, ends, step, numbers, load_f32(op[P0]), rows, directory, values)
+    else:
+        store(directory, 0)
+        for n in range(rows):
+            first, base = load(starts + n * step), values + 4 * n * dim
+            count = min(load(ends + n * step) - first, dim)
+            for j in range(dim):
+                default = load_f32(op[P0] + 4 * j)
+                x = np.float32(load_f64(numbers + 8 * (first + j))) if j < count else default
+                store_f32(base + 4 * j, default if np.isnan(x) else x)
+            store(directory + 8 * n + 8, (n + 1) * dim)
     set_elements(target, values, 0, 0, rows * dim)
     set_offsets(target, directory, rows, source[ROWS])
     return OK

@@ -47,8 +47,10 @@ from recserve.features.kernels.layout import (
     A,
 )
 from recserve.features.kernels.parse import delimiter_at, set_unit_rows
+from recserve.features.kernels.plain import UNUSUAL, plain_keys, plain_map_numbers
+from recserve.features.kernels.pointers import load
 from recserve.features.kernels.read_number import from_bits, read_number
-from recserve.features.kernels.rows import column_at, fail, load, set_elements, take, value_at
+from recserve.features.kernels.rows import column_at, fail, set_elements, take, value_at
 from recserve.features.kernels.writer import (
     BYTES_AT,
     TOKENS_WRITTEN,
@@ -194,6 +196,10 @@ def _room(op: I64, run: I64, column: I64, units: int, part: int) -> Any:
 def parse_pairs(op: I64, run: I64) -> Any:
     """PairKeys, PairTokens and PairNumbers. P3: bits of `absent`; P4: KEY, PAIR_VALUE or NUMBER."""
     part, column, target = op[P4], column_at(run, op[A]), value_at(run, op[OUT])
+    if part != PAIR_VALUE:
+        plain = plain_keys(op, run, column, target) if part == KEY else plain_map_numbers(op, run, column, target)
+        if plain != UNUSUAL:
+            return plain
     units = count_units(op, run, column)
     directory = take(run, 8 * (units + 1))
     address = open_writer(run, _room(op, run, column, units, part))

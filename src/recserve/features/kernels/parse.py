@@ -55,12 +55,13 @@ from recserve.features.kernels.layout import (
     TEXT,
     A,
 )
+from recserve.features.kernels.plain import UNUSUAL, plain_integers, plain_numbers, plain_texts
+from recserve.features.kernels.pointers import load
 from recserve.features.kernels.read_number import read_number
 from recserve.features.kernels.rows import (
     column_at,
     fail,
     give_back,
-    load,
     set_elements,
     set_offsets,
     take,
@@ -264,8 +265,14 @@ def parse_tokens(op: I64, run: I64) -> Any:
     column, target = column_at(run, op[A]), value_at(run, op[OUT])
     if column[IS_MAP]:
         return fail(op, run, IS_A_MAP, -1, 0, -1)
+    status = plain_texts(op, run, column, target)
+    if status != UNUSUAL:
+        return status
     units = count_units(op, run, column)
     directory = take(run, 8 * (units + 1))
+    status = plain_integers(op, run, column, target, units, directory)
+    if status != UNUSUAL:
+        return status if status != OK else set_unit_rows(op, run, target, directory, units)
     size, _ = token_bytes(column, op, run, units)
     address = open_writer(run, size)
     if directory < 0 or address < 0:
@@ -333,6 +340,9 @@ def parse_numbers(op: I64, run: I64) -> Any:
     column, target = column_at(run, op[A]), value_at(run, op[OUT])
     if column[IS_MAP]:
         return fail(op, run, IS_A_MAP, -1, 0, -1)
+    status = plain_numbers(op, run, column, target)
+    if status != UNUSUAL:
+        return status
     units = count_units(op, run, column)
     directory = take(run, 8 * (units + 1))
     if directory < 0:

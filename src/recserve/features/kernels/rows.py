@@ -35,6 +35,7 @@ from recserve.features.kernels.layout import (
     RUN_VALUES,
     TOKENS,
 )
+from recserve.features.kernels.pointers import load
 from recserve.memory import (
     COUNT,
     ENDS,
@@ -75,12 +76,6 @@ def copy_bytes(typingctx: Any, target: Any, source: Any, count: Any) -> Any:  # 
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64), codegen
-
-
-@inner
-def load(address: int) -> Any:
-    """The int64 at `address`."""
-    return view_i64(address, 1)[0]
 
 
 @inner

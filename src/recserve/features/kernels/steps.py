@@ -6,7 +6,8 @@ from typing import Any
 
 from recserve.dtypes import I64
 from recserve.features.kernels.jit import inner
-from recserve.features.kernels.layout import OK, OUT, P0, P1, RUN_ROWS, A, B, C
+from recserve.features.kernels.layout import OK, OUT, P0, P1, RUN_ROWS, TOKENS, A, B, C
+from recserve.features.kernels.pointers import load
 from recserve.features.kernels.rows import (
     copy_descriptor,
     copy_rows,
@@ -222,6 +223,11 @@ def first_elements(op: I64, run: I64) -> Any:
 
 @inner
 def expand(op: I64, run: I64) -> Any:
-    """A copy of A in which each row has elements of its own, side by side: what leaves the plan. P0: element size."""
+    """A in which each row has elements of its own, side by side: what leaves the plan. P0: element size."""
     source, target = value_at(run, op[A]), value_at(run, op[OUT])
+    is_side_by_side = source[ENDS] == source[STARTS] + 8 and (source[STRIDE] == 1 or source[ROWS] == 1)
+    if op[P0] != TOKENS and is_side_by_side and load(source[STARTS]) == 0:
+        copy_descriptor(source, target)
+        target[STRIDE], target[COUNT] = 1, load(source[STARTS] + 8 * source[ROWS])
+        return OK
     return copy_rows(run, source, target, op[P0], source[ROWS])

@@ -23,6 +23,7 @@ from recserve.features.kernels.layout import (
     A,
     B,
 )
+from recserve.features.kernels.pointers import load, store
 from recserve.features.kernels.read_number import read_number
 from recserve.features.kernels.rows import (
     copy_bytes,
@@ -36,7 +37,6 @@ from recserve.features.kernels.rows import (
     fail,
     fill_weights,
     first_of,
-    load,
     packed,
     room_for,
     set_elements,
@@ -48,9 +48,11 @@ from recserve.features.kernels.rows import (
 from recserve.features.kernels.writer import TOKENS_WRITTEN, WRITER, add_token, finish, open_writer
 from recserve.memory import (
     COUNT,
+    ENDS,
     FIELDS,
     OUT_OF_MEMORY,
     ROWS,
+    STARTS,
     STRIDE,
     TOKEN_OFFSETS,
     VALUES,
@@ -138,6 +140,47 @@ def _write_combination(run: I64, slots: I64, row: int, number: int, address: int
 
 
 @inner
+def _are_single(run: I64, slots: I64) -> Any:
+    """Whether each row of each value has one token."""
+    others = 0
+    for slot in slots:
+        value = value_at(run, slot)
+        starts, ends, step = value[STARTS], value[ENDS], 8 * value[STRIDE]
+        for n in range(distinct_rows(value)):
+            others += load(ends + n * step) - load(starts + n * step) != 1
+    return others == 0
+
+
+@inner
+def _join_single(op: I64, run: I64, slots: I64, distinct: int, directory: int) -> Any:
+    """Join one token of each source in each row. OK or OUT_OF_MEMORY; the rows are the caller's."""
+    size, target = distinct * (len(slots) - 1) * op[P3], value_at(run, op[OUT])
+    for slot in slots:
+        value = value_at(run, slot)
+        width = count_bytes(value, distinct_rows(value))
+        size += width * distinct if value[STRIDE] == 0 else width
+    block, ends = take(run, size), take(run, 8 * (distinct + 1))
+    if ends < 0:
+        return OUT_OF_MEMORY
+    at = block
+    store(directory, 0)
+    store(ends, 0)
+    for n in range(distinct):
+        for i in range(len(slots)):
+            if i > 0:
+                copy_bytes(at, op[P2], op[P3])
+                at += op[P3]
+            value = value_at(run, slots[i])
+            source, width = token_at(value, first_of(value, n))
+            copy_bytes(at, source, width)
+            at += width
+        store(ends + 8 * n + 8, at - block)
+        store(directory + 8 * n + 8, n + 1)
+    set_elements(target, block, ends, 0, distinct)
+    return OK
+
+
+@inner
 def join_tokens(op: I64, run: I64) -> Any:
     """JoinTokens. P0, P1: address and number of the slots; P2, P3: address and bytes of the joiner; P4: most tokens."""
     slots, target = view_i64(op[P0], op[P1]), value_at(run, op[OUT])
@@ -145,6 +188,10 @@ def join_tokens(op: I64, run: I64) -> Any:
     directory = take(run, 8 * (distinct + 1))
     if directory < 0:
         return OUT_OF_MEMORY
+    if _are_single(run, slots):
+        status = _join_single(op, run, slots, distinct, directory)
+        set_offsets(target, directory, distinct, rows)
+        return status
     offsets, size = view_i64(directory, distinct + 1), 0
     offsets[0] = 0
     for n in range(distinct):
