@@ -27,6 +27,7 @@ def served(**changes: Any) -> ServedRecord:
         "items": None,
         "top_k": 2,
         "item_ids": ["c", "a"],
+        "positions": [2, 0],
         "scores": np.array([0.9, 0.1], np.float32),
         "outputs": {"ctr": np.array([0.5, 0.25], np.float32)},
         "unknown_items": [],
@@ -55,11 +56,12 @@ def test_columns_of_candidates_and_inline_items_follow_the_answer() -> None:
 def test_an_answer_of_any_length_has_its_candidate_columns(count: int) -> None:
     record = served(
         candidates={"item_id": [1, 2, 1], "recall": [7, 8, 9]},
-        item_ids=[2, 1][:count],
+        item_ids=[1, 2][:count],
+        positions=[2, 1][:count],
         scores=np.zeros(count, np.float32),
         outputs={},
     )
-    assert list(to_logged(record, "user_id").candidate_columns["recall"]) == [8, 7][:count]
+    assert list(to_logged(record, "user_id").candidate_columns["recall"]) == [9, 8][:count]  # the second 1
 
 
 def test_a_user_without_an_id_is_anonymous() -> None:

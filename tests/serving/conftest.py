@@ -30,6 +30,7 @@ class FakeTuple:
 @dataclass(frozen=True)
 class FakeResult:
     item_ids: list[str | int]
+    positions: list[int]
     scores: F32
     outputs: dict[str, F32]
     version: FakeTuple
@@ -77,6 +78,7 @@ class FakeRanker:
         kept = known[:top_k]
         return FakeResult(
             item_ids=kept,
+            positions=[n for n, i in enumerate(ids) if not str(i).startswith("?")][:top_k],
             scores=scores[: len(kept)],
             outputs={"ctr": scores[: len(kept)] / np.float32(10)},
             version=FakeTuple(self.name, self.version),

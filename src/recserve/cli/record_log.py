@@ -42,10 +42,7 @@ class RecordLog:
 
 
 def to_logged(record: ServedRecord, user_id_column: str) -> LoggedRecord:
-    """The record in the order of the answer: candidate and inline item columns follow the K items returned.
-
-    Where an id stands twice among the candidates, both of its rows get the columns of the first.
-    """
+    """The record in the order of the answer: candidate and inline item columns follow the K items returned."""
     user_id = record.user.get(user_id_column)
     inline, item_columns = _inline(record)
     return LoggedRecord(
@@ -70,9 +67,7 @@ def to_logged(record: ServedRecord, user_id_column: str) -> LoggedRecord:
 def _candidate_columns(record: ServedRecord) -> dict[str, Sequence[Any]]:
     if not isinstance(record.candidates, Mapping) or len(record.candidates) == 1:
         return {}
-    ids = record.candidates[ITEM_ID]
-    first = dict(zip(reversed(ids), range(len(ids) - 1, -1, -1), strict=True))
-    order = [first[item] for item in record.item_ids]
+    order = list(record.positions)
     return {name: _pick(cells, order) for name, cells in record.candidates.items() if name != ITEM_ID}
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from recserve.dtypes import F32
+from recserve.dtypes import F32, I64
 
 ItemId = str | int
 Candidates = Sequence[ItemId] | Mapping[str, Sequence[Any]]
@@ -42,6 +42,10 @@ class RankResult(Protocol):
     @property
     def item_ids(self) -> Sequence[ItemId]:
         """K ids."""
+
+    @property
+    def positions(self) -> Sequence[int] | I64:
+        """K places among the candidates of the request."""
 
     @property
     def scores(self) -> F32:
@@ -114,6 +118,7 @@ class ServedRecord:
         items: inline item columns by id, or None.
         top_k: how many the caller asked for, or None for all.
         item_ids: K ids, best first.
+        positions: K places among the candidates of the request.
         scores: float32[K].
         outputs: goal → float32[K].
         unknown_items: candidates that were not scored.
@@ -131,6 +136,7 @@ class ServedRecord:
     items: Mapping[Any, Mapping[str, Any]] | None
     top_k: int | None
     item_ids: Sequence[ItemId]
+    positions: Sequence[int]
     scores: F32
     outputs: Mapping[str, F32]
     unknown_items: Sequence[ItemId]

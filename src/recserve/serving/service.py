@@ -7,6 +7,8 @@ import os
 from time import perf_counter, time_ns
 from typing import Final
 
+import numpy as np
+
 from recserve.serving.contract import RankResult, RecordSink, ServedRecord
 from recserve.serving.messages import RankAnswer, RankCall
 from recserve.serving.registry import Registry
@@ -67,6 +69,7 @@ def _record(request_id: str, call: RankCall, result: RankResult) -> ServedRecord
         items=call.items,
         top_k=call.top_k,
         item_ids=result.item_ids,
+        positions=np.asarray(result.positions, np.int64).tolist(),
         scores=result.scores,
         outputs=result.outputs,
         unknown_items=result.unknown_items,
