@@ -100,7 +100,8 @@ def test_the_manifest_says_what_the_model_is(bundle: Path) -> None:
     assert (manifest.format, manifest.format_version) == ("recserve-bundle", 1)
     assert (opened.name, opened.version) == ("rank", 7)
     assert manifest.recserve_version == __version__
-    assert (manifest.profile, manifest.mode, manifest.encoded_separator) == ("pyfg", "raw", "\x03")
+    assert (manifest.profile, manifest.profile_version, manifest.mode) == ("pyfg", 1, "raw")
+    assert manifest.encoded_separator == "\x03"
     assert manifest.plan_digest == opened.features.digest
     assert manifest.score == "ctr"
     assert manifest.outputs == ["ctr"]

@@ -36,6 +36,7 @@ from recserve.errors import BundleError, ConfigError
 from recserve.features.assets import FEATURES_FILE, save_features
 from recserve.features.declared import Mode
 from recserve.features.feature_set import FeatureSet
+from recserve.features.profiles import PROFILES
 from recserve.network.model import Network
 from recserve.network.split import SplitNetwork, split_network
 from recserve.network.storage import load_split, save_split
@@ -62,7 +63,7 @@ class Manifest(pydantic.BaseModel, extra="forbid", strict=True, frozen=True):
     """manifest.json.
 
     Attributes:
-        profile: of the feature semantics.
+        profile: of the feature semantics; `profile_version` is its version, which `plan_digest` covers too.
         mode: what the columns hold.
         encoded_separator: of the values of a cell in encoded mode.
         plan_digest: of the feature plan; checked at open, so that a plan compiled otherwise never serves.
@@ -79,6 +80,7 @@ class Manifest(pydantic.BaseModel, extra="forbid", strict=True, frozen=True):
     created: str
     recserve_version: str
     profile: str
+    profile_version: int
     mode: Mode
     encoded_separator: str
     plan_digest: str
@@ -272,6 +274,7 @@ def _draft_manifest(  # noqa: PLR0917 - one argument for each thing it records
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         recserve_version=__version__,
         profile=parts.features.profile,
+        profile_version=PROFILES[parts.features.profile].version,
         mode=parts.features.mode,
         encoded_separator=parts.features.encoded_separator,
         plan_digest="",

@@ -82,6 +82,13 @@ def test_a_table_that_does_not_fit_is_refused() -> None:
     )
 
 
+def test_dynamic_ids_need_a_hashed_table() -> None:
+    assert refuse(sparse(is_dynamic=True), {"category_emb": table("category_emb", 9, 4)}) == (
+        "feature 'category': yields hashes of 63 bits, but table 'category_emb' is addressed by row number. "
+        "Give a table with signs: Table.hashed(name, signs, rows)"
+    )
+
+
 def test_a_hashed_table_may_have_any_number_of_rows() -> None:
     rows = np.zeros((2, 4), np.float32)
     hashed = Table.hashed("category_emb", np.array([5, 700], np.int64), rows)

@@ -97,3 +97,8 @@ def test_shapes_of_a_shared_table_must_agree() -> None:
 def test_a_table_needs_a_number_of_rows() -> None:
     with pytest.raises(ConfigError, match=r"feature 'a': table 't' has no known number of rows. Declare num_buckets"):
         Embeddings((dataclasses.replace(PLAIN, rows=None),))
+
+
+def test_dynamic_ids_are_trained_elsewhere() -> None:
+    with pytest.raises(ConfigError, match=r"feature 'a': has dynamic ids, .* Train with hash_bucket_size, or bring"):
+        Embeddings((dataclasses.replace(PLAIN, is_dynamic=True),))

@@ -175,6 +175,13 @@ def find_table(spec: OutputSpec, tables: Mapping[str, Table]) -> Table | None:
             code="table_shape",
             where=where,
         )
+    if spec.is_dynamic and table.index is None:
+        raise ConfigError(
+            f"yields hashes of 63 bits, but table {table.name!r} is addressed by row number",
+            code="table_kind",
+            where=where,
+            hint="Give a table with signs: Table.hashed(name, signs, rows)",
+        )
     if spec.rows is not None and table.index is None and len(table) < spec.rows:
         raise ConfigError(
             f"yields ids below {spec.rows}, but table {table.name!r} has {len(table)} rows",

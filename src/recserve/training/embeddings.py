@@ -81,7 +81,7 @@ def table_shapes(outputs: Sequence[OutputSpec]) -> dict[str, tuple[int, int]]:
     """{table: (V, dim)} in the order of first use.
 
     Raises:
-        ConfigError: a table has no known number of rows, or two features disagree about its shape.
+        ConfigError: a table has no known number of rows, its ids are dynamic, or two features disagree about its shape.
     """
     shapes: dict[str, tuple[int, int]] = {}
     users: dict[str, str] = {}
@@ -89,6 +89,12 @@ def table_shapes(outputs: Sequence[OutputSpec]) -> dict[str, tuple[int, int]]:
         if spec.table is None:
             continue
         where = f"feature {spec.name!r}"
+        if spec.is_dynamic:
+            raise ConfigError(
+                "has dynamic ids, which this trainer has no tables for",
+                where=where,
+                hint="Train with hash_bucket_size, or bring tables with signs that were trained elsewhere",
+            )
         if not spec.rows:
             hint = "Declare num_buckets, hash_bucket_size, a vocabulary or boundaries"
             raise ConfigError(f"table {spec.table!r} has no known number of rows", where=where, hint=hint)
