@@ -152,3 +152,30 @@ def test_types_and_their_options_are_listed(tmp_path: Path, capsys: pytest.Captu
         (tmp_path / f"{name}.md").write_text("<!-- options:begin -->old<!-- options:end -->")
     assert run(capsys, "options", "--write", tmp_path)[0] == 0
     assert "| `kv_delimiter` |" in (tmp_path / "kv_dot_product.md").read_text(encoding="utf-8")
+
+
+def test_a_config_is_checked_and_counted(capsys: pytest.CaptureFixture[str], config: Path) -> None:
+    code, out, _ = run(capsys, "check", config)
+    assert (code, out) == (0, f"{config}: 2 features (2 item), mode raw, profile pyfg\n")
+
+
+def test_a_lenient_check_warns_and_writes_what_is_left(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    document = {"features": [CONFIG["features"][0] | {"normaliser": "x"}]}
+    (tmp_path / "typo.json").write_text(json.dumps(document))
+    code, _, err = run(capsys, "check", tmp_path / "typo.json")
+    assert code == 2
+    assert "unknown option 'normaliser'. Did you mean 'normalizer'?" in err
+    code, _, err = run(capsys, "check", tmp_path / "typo.json", "--lenient", "--write", tmp_path / "fg.json")
+    assert code == 0
+    assert err.startswith("warning: feature 'price': unknown option 'normaliser'")
+    assert run(capsys, "check", tmp_path / "fg.json", "--json")[0] == 0
+
+
+@pytest.mark.parametrize(("text", "problem"), [("{", "cannot be read"), ('["a"]', "is not an object {column: side}")])
+def test_wrong_sides_are_refused(
+    capsys: pytest.CaptureFixture[str], config: Path, tmp_path: Path, text: str, problem: str
+) -> None:
+    (tmp_path / "sides.json").write_text(text)
+    code, _, err = run(capsys, "check", config, "--sides", tmp_path / "sides.json")
+    assert code == 2
+    assert problem in err

@@ -26,6 +26,9 @@ Input = Annotated[
         "--input", metavar="FILE", help="Raw columns: Parquet, or .ndjson (an object a line).", show_default=False
     ),
 ]
+Profile = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Semantics profile.", show_default="as the file says, else pyfg")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 features = typer.Typer(
@@ -45,7 +48,7 @@ def extract(
     out: Annotated[Path, typer.Option("--output", metavar="FILE", help="Parquet file to write.", show_default=False)],
     batch_rows: Annotated[int, typer.Option(min=1, help="Rows of a batch; a few batches are in memory.")] = 16_384,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads that extract.", show_default="one a core")] = None,
-    profile: Annotated[str, typer.Option(metavar="NAME", help="Semantics profile.")] = "pyfg",
+    profile: Profile = None,
     reference: Annotated[bool, typer.Option("--reference", help="Use the slow interpreter, to compare with.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -119,7 +122,7 @@ def show(
     feature: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Show this feature; repeatable.", show_default="all")
     ] = None,
-    profile: Annotated[str, typer.Option(metavar="NAME", help="Semantics profile.")] = "pyfg",
+    profile: Profile = None,
     as_json: Json = False,
 ) -> None:
     """Show one row as text: each feature's raw cells, every value on the way, and the result.
@@ -148,6 +151,62 @@ def show(
                 typer.echo("\n\n".join("\n".join(trace.lines()) for trace in traces))
             return
     raise DataError(f"there is no row {row}", where=str(source), hint=f"There are {rows}, counted from 0")
+
+
+@features.command()
+def check(
+    *,
+    config: Annotated[Path, typer.Argument(help="fg.json, or a pipeline config.", show_default=False)],
+    lenient: Annotated[bool, typer.Option("--lenient", help="Leave out what is wrong, and say so.")] = False,
+    sides: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Sides of EasyRec's columns, JSON: {column: side}.")
+    ] = None,
+    write: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the features as fg.json.")] = None,
+    profile: Profile = None,
+    as_json: Json = False,
+) -> None:
+    """Read a feature config and say what is wrong with it; bring one of TorchEasyRec or EasyRec along.
+
+    \b
+    Example:
+      recserve features check pipeline.config --lenient --write fg.json
+    """  # noqa: D301 - \b keeps the lines of the example
+    from collections import Counter
+
+    import orjson
+
+    from recserve.cli.output import print_json
+    from recserve.features.feature_set import FeatureSet
+
+    found = FeatureSet.load(config, profile=profile, lenient=lenient, sides=_read_sides(sides))
+    rates = Counter(spec.rate.value for spec in found.outputs)
+    if write is not None:
+        write.write_bytes(orjson.dumps(found.to_fg_json(), option=orjson.OPT_INDENT_2))
+    about = {"features": len(found.outputs), "mode": found.mode, "profile": found.profile, "rates": dict(rates)}
+    if as_json:
+        print_json(about | {"warnings": list(found.warnings)})
+        return
+    for warning in found.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    counts = ", ".join(f"{count} {rate}" for rate, count in rates.items())
+    typer.echo(f"{config}: {len(found.outputs)} features ({counts}), mode {found.mode}, profile {found.profile}")
+
+
+def _read_sides(file: Path | None) -> dict[str, str] | None:
+    """{column: side} of a JSON file."""
+    import orjson
+
+    from recserve.errors import ConfigError
+
+    if file is None:
+        return None
+    try:
+        sides = orjson.loads(file.read_bytes())
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise ConfigError(f"cannot be read: {error}", where=str(file)) from error
+    if not isinstance(sides, dict) or not all(isinstance(side, str) for side in sides.values()):
+        raise ConfigError("is not an object {column: side}", where=str(file))
+    return sides
 
 
 @features.command()
