@@ -95,6 +95,8 @@ def explain_candidate(
     given = {column: (candidate or {}).get(column) for column in pipeline.columns_of("candidate")}
     cells = {**row, **given, **(item or {})}
     scratches = {rate: pipeline.scratch() for rate in (Rate.REQUEST, Rate.ITEM, Rate.CANDIDATE)}
+    for scratch in scratches.values():
+        scratch.workspace.keeps_all = True
     state = pipeline.request.make_state(scratches[Rate.REQUEST], pipeline.request.read_row(row))
     with ranker.store.read() as view:
         version = VersionTuple(ranker.name, ranker.version, 0, view.item_epoch)

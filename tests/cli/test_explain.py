@@ -95,7 +95,7 @@ def test_the_programs_of_all_stages_are_printed(config: Path, capsys: pytest.Cap
     code, text = run(capsys, "features", config, "--source")
     assert code == 0
     assert [line.split(" ")[0] for line in text.splitlines() if " rate: " in line] == ["item", "request", "candidate"]
-    assert "lookup_numbers" in text.split("candidate rate: ")[1]
+    assert "lookup_dense" in text.split("candidate rate: ")[1]
 
 
 def test_only_the_network_is_shown(sum_model: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,9 @@ Axes: N rows of the batch.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Final, NoReturn
 
 import numpy as np
@@ -33,6 +35,22 @@ _COLUMN_OPS: Final = (
 )
 
 
+Line = tuple[str, I64]
+"""Name of a kernel, and its instruction."""
+
+
+class Segment:
+    """Instructions that run in one call, and the op that Python runs after them."""
+
+    def __init__(self, lines: Sequence[Line], python_op: int | None) -> None:
+        self.kernels: Final = tuple(kernel for kernel, _ in lines)
+        rows = [row for _, row in lines]
+        self.program: I64 = np.array(rows, np.int64).reshape(len(rows), at.INSTRUCTION)
+        self.address: Final = int(self.program.ctypes.data)
+        self.count: Final = len(rows)
+        self.python_op: Final = python_op
+
+
 class Workspace:
     """Scratch of one running stage. Not for two threads at once; keep one per worker and stage, and reuse it.
 
@@ -50,6 +68,8 @@ class Workspace:
         self.failure: I64 = np.zeros(at.FAILURE, np.int64)
         self.kept: list[npt.NDArray[Any]] = []
         """Arrays that Python ops made, for the descriptors that point to them."""
+        self.keeps_all = False
+        """Runs make every value, for people to look at, not only those that something reads."""
         self.columns: ColumnBatch | None = None
         """Of the last run: values may point into them."""
 
@@ -89,26 +109,35 @@ class Stage:
     def __init__(self, graph: PlanGraph, op_numbers: Iterable[int], *, exports: Sequence[int] = ()) -> None:
         self.graph = graph
         self.op_numbers = with_constants(graph, op_numbers)
-        made = set(self.op_numbers)
-        self.imports = _imports(graph, self.op_numbers, made)
+        self.imports = _imports(graph, self.op_numbers, set(self.op_numbers))
         self._columns: dict[str, int] = {}
         self._lifted: dict[int, int] = {}
         self._constants = Constants()
         self.slots = len(graph.ops)
-        self._segments: list[tuple[I64, int | None]] = []
-        self._kernels: list[str] = []
-        rows: list[I64] = self._lift()
-        context = Context(graph, self.slot_of, self._column, self._constants)
-        for number in self.op_numbers:
-            if type(graph.ops[number]) in PYTHON_OPS:
-                self._segments.append((_program(rows), number))
-                rows = []
-            else:
-                rows.append(self._instruction(number, context))
-        self.exports = {value: self._export(value, rows) for value in exports}
-        self._segments.append((_program(rows), None))
+        self._before = self._lift()
+        self._after: list[Line] = []
+        self.exports = {value: self._export(value) for value in exports}
+        self._context = Context(graph, self.slot_of, self._column, self._constants)
+        self._fast: Final = self._segments_of(fused_lookups(graph, self.op_numbers, exports))
         sides = {op.column: op.side for op in reversed(graph.ops) if isinstance(op, _COLUMN_OPS)}
         self.columns = tuple(ColumnUse(name, sides.get(name, "context")) for name in self._columns)
+
+    @cached_property
+    def _full(self) -> list[Segment]:
+        """The program that makes every value."""
+        return self._segments_of({})
+
+    def _segments_of(self, fused: Mapping[int, int]) -> list[Segment]:
+        """The program, cut where Python runs an op. {ToDense: LookupNumbers} of `fused` run as one."""
+        segments: list[Segment] = []
+        lines, skipped = list(self._before), set(fused.values())
+        for number in self.op_numbers:
+            if type(self.graph.ops[number]) in PYTHON_OPS:
+                segments.append(Segment(lines, number))
+                lines = []
+            elif number not in skipped:
+                lines.append(self._instruction(number, fused.get(number)))
+        return [*segments, Segment([*lines, *self._after], None)]
 
     def slot_of(self, value: int) -> int:
         """The row of the value table that holds a value after a run: the lifted one of an import over steps."""
@@ -121,13 +150,12 @@ class Stage:
         self.slots += 1
         return self.slots - 1
 
-    def _encode(self, kernel: str, fields: Fields) -> I64:
-        self._kernels.append(kernel)
-        return instruction({at.KERNEL: address_of(kernel), **fields})
+    def _encode(self, kernel: str, fields: Fields) -> Line:
+        return kernel, instruction({at.KERNEL: address_of(kernel), **fields})
 
-    def _lift(self) -> list[I64]:
+    def _lift(self) -> list[Line]:
         """Instructions that lift the imports over steps, and the slots they are lifted to."""
-        rows = []
+        rows: list[Line] = []
         over = [value for value in self.imports if self.graph.values[value].domain is not None]
         for steps in (value for value in self.imports if self.graph.values[value].kind is Kind.STEPS):
             self._lifted[steps] = self._new_slot()
@@ -140,16 +168,20 @@ class Stage:
             rows.append(self._encode("lift_rows", fields))
         return rows
 
-    def _instruction(self, number: int, context: Context) -> I64:
-        kernel, fields = kernel_of(self.graph.ops[number], context)
+    def _instruction(self, number: int, lookup: int | None) -> Line:
+        kernel, fields = kernel_of(self.graph.ops[number], self._context)
+        if lookup is not None:
+            _, probe = kernel_of(self.graph.ops[lookup], self._context)
+            kernel, fields = "lookup_dense", {**probe, at.P1: fields[at.P0]}
         domain = self.graph.values[number].domain
         steps = -1 if domain is None else self.slot_of(domain)
         return self._encode(kernel, {**fields, at.OUT: number, at.OP: number, at.DOMAIN: steps})
 
-    def _export(self, value: int, rows: list[I64]) -> int:
+    def _export(self, value: int) -> int:
         slot = self._new_slot()
         size = SIZES[self.graph.values[value].kind]
-        rows.append(self._encode("expand", {at.A: self.slot_of(value), at.OUT: slot, at.OP: value, at.P0: size}))
+        fields = {at.A: self.slot_of(value), at.OUT: slot, at.OP: value, at.P0: size}
+        self._after.append(self._encode("expand", fields))
         return slot
 
     def run(self, workspace: Workspace, columns: ColumnBatch, rows: int, training: bool = False) -> None:
@@ -181,24 +213,25 @@ class Stage:
             workspace.arena.grow(2 * workspace.arena.size_bytes)
 
     def measure(self, workspace: Workspace, columns: ColumnBatch, rows: int) -> dict[int, int]:
-        """Run the ops one by one: {op: nanoseconds}; lifts and exports count for the op whose value they carry.
+        """Run the ops one by one, none fused: {op: nanoseconds}; lifts and exports count for the op whose value they carry.
 
         For people who look for what is slow; a request uses `run`. Arguments and errors are those of `run`.
         """
+        workspace.keeps_all = True
         self.run(workspace, columns, rows)  # the arena has room for everything from here on
         workspace.arena.reset()
         workspace.kept.clear()
         spent: dict[int, int] = {}
-        for program, python_op in self._segments:
-            for row in program:
+        for segment in self._full:
+            for row in segment.program:
                 start = time.perf_counter_ns()
                 execute(row.ctypes.data, 1, workspace.run.ctypes.data)
                 number = int(row[at.OP])
                 spent[number] = spent.get(number, 0) + time.perf_counter_ns() - start
-            if python_op is not None:
+            if segment.python_op is not None:
                 start = time.perf_counter_ns()
-                run_python_op(self.graph, python_op, self.slot_of, workspace)
-                spent[python_op] = time.perf_counter_ns() - start
+                run_python_op(self.graph, segment.python_op, self.slot_of, workspace)
+                spent[segment.python_op] = time.perf_counter_ns() - start
         return spent
 
     def _attempt(self, workspace: Workspace, columns: ColumnBatch, rows: int, training: bool) -> int:
@@ -209,12 +242,13 @@ class Stage:
         run[at.RUN_ROWS] = rows
         run[at.RUN_FAILURE] = workspace.failure.ctypes.data
         run[at.RUN_TRAINING] = training
-        for program, python_op in self._segments:
-            status = execute(program.ctypes.data, len(program), run.ctypes.data)
+        address = run.ctypes.data
+        for segment in self._full if workspace.keeps_all else self._fast:
+            status = execute(segment.address, segment.count, address)
             if status != at.OK:
                 return int(status)
-            if python_op is not None:
-                run_python_op(self.graph, python_op, self.slot_of, workspace)
+            if segment.python_op is not None:
+                run_python_op(self.graph, segment.python_op, self.slot_of, workspace)
         return at.OK
 
     def _fail(self, workspace: Workspace, status: int) -> NoReturn:
@@ -238,19 +272,21 @@ class Stage:
 
     def listing(self) -> str:
         """The program for people: one line an instruction."""
-        numbers = iter(self._kernels)
         lines = [f"columns {', '.join(self._columns) or 'none'}; imports {', '.join(map(str, self.imports)) or 'none'}"]
-        for program, python_op in self._segments:
-            lines += [self._line(next(numbers), row.tolist()) for row in program]
-            if python_op is not None:
-                lines.append(f"  %{python_op} = {type(self.graph.ops[python_op]).__name__} (Python)")
+        for segment in self._fast:
+            pairs = zip(segment.kernels, segment.program, strict=True)
+            lines += [self._line(kernel, row.tolist()) for kernel, row in pairs]
+            if segment.python_op is not None:
+                lines.append(f"  %{segment.python_op} = {type(self.graph.ops[segment.python_op]).__name__} (Python)")
         return "\n".join(lines)
 
     def _line(self, kernel: str, row: list[int]) -> str:
         op, number = self.graph.ops[row[at.OP]], row[at.OP]
-        inputs = (
-            " ".join(f"%{self.slot_of(value)}" for value in op.inputs) if row[at.OUT] == number else f"%{row[at.A]}"
-        )
+        inputs = " ".join(f"%{self.slot_of(value)}" for value in op.inputs)
+        if row[at.OUT] != number:
+            inputs = f"%{row[at.A]}"
+        elif kernel == "lookup_dense":
+            inputs = f"%{row[at.A]} %{row[at.B]} %{row[at.C]}"
         column = getattr(op, "column", "") if row[at.OUT] == number else ""
         feature = self.graph.values[number].feature
         arguments = " ".join(part for part in (column, inputs) if part)
@@ -280,8 +316,19 @@ def _imports(graph: PlanGraph, op_numbers: Sequence[int], made: set[int]) -> tup
     return tuple(sorted(read - made))
 
 
-def _program(rows: Sequence[I64]) -> I64:
-    return np.array(rows, np.int64).reshape(len(rows), at.INSTRUCTION)
+def fused_lookups(graph: PlanGraph, op_numbers: Sequence[int], exports: Sequence[int]) -> dict[int, int]:
+    """{ToDense: LookupNumbers} of one number where nothing else reads the lookup: they run as one instruction."""
+    outputs = {*exports, *(output.value for output in graph.outputs)}
+    readers = Counter(value for op in graph.ops for value in op.inputs)
+    found = {}
+    for number in op_numbers:
+        op = graph.ops[number]
+        if isinstance(op, ops.ToDense) and len(op.default) == 1 and op.source not in outputs:
+            source = graph.ops[op.source]
+            if isinstance(source, ops.LookupNumbers) and readers[op.source] == 1:
+                found[number] = op.source
+    made = set(op_numbers)
+    return {number: lookup for number, lookup in found.items() if lookup in made}
 
 
 def _problem(op: Op, status: int, text: str) -> tuple[str, str | None]:

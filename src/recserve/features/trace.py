@@ -91,6 +91,7 @@ def explain_row(plan: Plan, columns: Columns, row: int = 0, only: Sequence[str] 
     cells = {name: _cell(column, row) for name, column in _one_row(plan, columns, row).items()}
     compiled = CompiledPlan(plan.graph)
     workspace = Workspace(compiled.flat.slots)
+    workspace.keeps_all = True
     compiled.flat.run(workspace, ColumnBatch.from_columns(_one_row(plan, columns, row), compiled.flat.columns), 1)
     return [trace_output(plan.graph, output, workspace, cells) for output in outputs]
 

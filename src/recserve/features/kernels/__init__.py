@@ -41,6 +41,6 @@ KERNELS: Final[dict[str, tuple[str, ...]]] = {
     "compare": ("overlap", "edit_distance"),
     "evaluate": ("evaluate",),
     "custom": ("call_compiled",),
-    "maps": ("build_map", "lookup_numbers", "lookup_ids", "lookup_tokens", "dot_product"),
+    "maps": ("build_map", "lookup_numbers", "lookup_dense", "lookup_ids", "lookup_tokens", "dot_product"),
 }
 """{module of this package: its kernels}."""

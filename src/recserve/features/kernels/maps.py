@@ -15,9 +15,9 @@ import numpy as np
 
 from recserve.dtypes import I64
 from recserve.features.kernels.jit import inner
-from recserve.features.kernels.layout import EIGHT_BYTES, OK, OUT, P0, TOKENS, A, B, C
-from recserve.features.kernels.numeric import COMBINERS, combine
-from recserve.features.kernels.pointers import load, load_f64, load_i32, store, store_f64
+from recserve.features.kernels.layout import EIGHT_BYTES, OK, OUT, P0, P1, TOKENS, A, B, C
+from recserve.features.kernels.numeric import COMBINERS, combine, make_dense
+from recserve.features.kernels.pointers import load, load_f32, load_f64, load_i32, store, store_f32, store_f64
 from recserve.features.kernels.rows import (
     copy_elements,
     distinct_rows,
@@ -213,8 +213,8 @@ def _add(combiner: int, result: float, x: float, found: int) -> Any:
     """The result with one number more; `found` were there before."""
     if combiner == COUNT_HITS:
         return result + 1.0
-    if found == 0:
-        return x
+    if found == 0 or combiner == 0:
+        return result if found else x
     if combiner <= MEAN:
         return result + x
     return min(result, x) if combiner == MIN else max(result, x)
@@ -246,6 +246,58 @@ def lookup_numbers(op: I64, run: I64) -> Any:
             at = first + 1
         offsets[n + 1] = at
     set_elements(target, hits, 0, 0, at)
+    set_offsets(target, directory, distinct, rows)
+    return OK
+
+
+@inner
+def _look_up_dense(op: I64, run: I64, directory: int, rows: int, out: int) -> None:
+    """As `_look_up_one`, each row its float32."""
+    index, values, keys = value_at(run, op[A]), value_at(run, op[B]), value_at(run, op[C])
+    combiner, step, starts, ends, key_at = op[P0], 8 * keys[STRIDE], keys[STARTS], keys[ENDS], keys[VALUES]
+    first, default = first_of(index, 0), load_f32(op[P1])
+    count = end_of(index, 0) - first
+    mask, table, hashes = capacity_of(count) - 1, index[EXTRA] + 32 * first, index[VALUES] + 8 * first - 8
+    numbers = values[VALUES] + 8 * first_of(values, 0) - 8
+    store(directory, 0)
+    if count == 0:  # a table of one free entry
+        mask, table, hashes, numbers = 0, directory, directory - 8, directory - 8
+    for n in range(rows):
+        start, end = load(starts + n * step), load(ends + n * step)
+        found, result = 0, 0.0
+        if end - start == 1:
+            element = _find_element(table, hashes, mask, load(key_at + 8 * start))
+            x = load_f64(numbers + 8 * (element + (element == 0)))
+            found = 1 if (element != 0) & (x == x) else 0  # noqa: PLR0124  (not NaN)
+            result = 1.0 if combiner == COUNT_HITS else x
+        else:
+            for j in range(start, end):
+                element = _find_element(table, hashes, mask, load(key_at + 8 * j))
+                x = load_f64(numbers + 8 * (element + (element == 0)))
+                if (element != 0) & (x == x):  # noqa: PLR0124  (not NaN)
+                    result = _add(combiner, result, x, found)
+                    found += 1
+            if combiner == MEAN and found > 0:
+                result /= found
+        single = np.float32(result)
+        store_f32(out + 4 * n, single if (found > 0) & (single == single) else default)  # noqa: PLR0124
+        store(directory + 8 * n + 8, n + 1)
+
+
+@inner
+def lookup_dense(op: I64, run: I64) -> Any:
+    """LookupNumbers, then ToDense of one number (without a combiner the first). P0: combiner; P1: default's address."""
+    index, values, target = value_at(run, op[A]), value_at(run, op[B]), value_at(run, op[OUT])
+    if index[STRIDE] != 0 or values[STRIDE] != 0 or index[TOKEN_OFFSETS] != 0:
+        status = lookup_numbers(op, run)
+        return status if status != OK else make_dense(run, target, target, op[P1], 1)
+    distinct, rows = _rows_of(op, run)
+    directory, out = take(run, 8 * (distinct + 1)), take(run, 4 * distinct)
+    if out < 0:
+        return OUT_OF_MEMORY
+    _look_up_dense(op, run, directory, distinct, out)
+    set_elements(target, out, 0, 0, distinct)
+    target[EXTRA_COUNT] = 1
     set_offsets(target, directory, distinct, rows)
     return OK
 

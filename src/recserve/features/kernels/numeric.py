@@ -26,7 +26,19 @@ from recserve.features.kernels.rows import (
     take,
     value_at,
 )
-from recserve.memory import COUNT, ENDS, FIELDS, OUT_OF_MEMORY, ROWS, STARTS, STRIDE, VALUES, view_f64, view_i64
+from recserve.memory import (
+    COUNT,
+    ENDS,
+    EXTRA_COUNT,
+    FIELDS,
+    OUT_OF_MEMORY,
+    ROWS,
+    STARTS,
+    STRIDE,
+    VALUES,
+    view_f64,
+    view_i64,
+)
 
 COMBINERS: Final = {"": 0, "sum": 1, "mean": 2, "min": 3, "max": 4, "count": 5, "gap_min": 6, "gap_max": 7}
 
@@ -97,29 +109,35 @@ def fill_dense(
 
 
 @inner
-def to_dense(op: I64, run: I64) -> Any:
-    """ToDense. P0, P1: address of the default, float32, and its size."""
-    source, target, dim = value_at(run, op[A]), value_at(run, op[OUT]), op[P1]
+def make_dense(run: I64, source: I64, target: I64, default_at: int, dim: int) -> Any:
+    """Give `target`, which may be `source`, `dim` float32 a row. OK or OUT_OF_MEMORY."""
     rows = distinct_rows(source)
     directory, values = take(run, 8 * (rows + 1)), take(run, 4 * rows * dim)
     if values < 0:
         return OUT_OF_MEMORY
     starts, ends, step, numbers = source[STARTS], source[ENDS], 8 * source[STRIDE], source[VALUES]
     if dim == 1:
-        fill_dense(starts, ends, step, numbers, load_f32(op[P0]), rows, directory, values)
+        fill_dense(starts, ends, step, numbers, load_f32(default_at), rows, directory, values)
     else:
         store(directory, 0)
         for n in range(rows):
             first, base = load(starts + n * step), values + 4 * n * dim
             count = min(load(ends + n * step) - first, dim)
             for j in range(dim):
-                default = load_f32(op[P0] + 4 * j)
+                default = load_f32(default_at + 4 * j)
                 x = np.float32(load_f64(numbers + 8 * (first + j))) if j < count else default
                 store_f32(base + 4 * j, default if np.isnan(x) else x)
             store(directory + 8 * n + 8, (n + 1) * dim)
     set_elements(target, values, 0, 0, rows * dim)
+    target[EXTRA_COUNT] = dim
     set_offsets(target, directory, rows, source[ROWS])
     return OK
+
+
+@inner
+def to_dense(op: I64, run: I64) -> Any:
+    """ToDense. P0, P1: address of the default, float32, and its size."""
+    return make_dense(run, value_at(run, op[A]), value_at(run, op[OUT]), op[P0], op[P1])
 
 
 @inner
