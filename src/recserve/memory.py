@@ -18,7 +18,7 @@ int64; stride 1 with `ends = starts + 8` bytes is the usual offsets array, strid
 | ROWS          | number of rows                                                                       |
 | COUNT         | number of elements over all rows (of a stored value: 0, unknown)                     |
 | EXTRA         | address of what the kind needs besides (the hash index of a map), else 0             |
-| EXTRA_COUNT   | its number of elements                                                               |
+| EXTRA_COUNT   | its number of elements; of dense rows that lie side by side their width, else 0      |
 
 Fence: this file and kernels are the only places that turn an integer into a pointer.
 """

@@ -299,3 +299,10 @@ def test_integers_beyond_int64_are_text() -> None:
     batch = ingest_row({"a": 2**70, "b": [2**70]}, ["a", "b"])
     assert cells_of(batch, 0) == [str(2**70)]
     assert cells_of(batch, 1) == [[str(2**70)]]
+
+
+def test_an_integer_beyond_int64_in_a_list_becomes_text_and_leaves_the_other_columns_alone() -> None:
+    for big in (2**63, -(2**63) - 1):
+        batch = ingest_row({"a": [1, 2], "b": [3, big], "c": {"k": big}}, ["a", "b", "c"])
+        kinds = [(int(record[at.LEAF]), int(record[at.MAP_LEAF])) for record in batch.table]
+        assert kinds == [(at.INT, 0), (at.TEXT, 0), (at.TEXT, at.TEXT)]

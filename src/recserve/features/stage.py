@@ -213,7 +213,7 @@ class Stage:
             workspace.arena.grow(2 * workspace.arena.size_bytes)
 
     def measure(self, workspace: Workspace, columns: ColumnBatch, rows: int) -> dict[int, int]:
-        """Run the ops one by one, none fused: {op: nanoseconds}; lifts and exports count for the op whose value they carry.
+        """Run the ops one by one, none fused: {op: nanoseconds}; lifts and exports count for the op that they carry.
 
         For people who look for what is slow; a request uses `run`. Arguments and errors are those of `run`.
         """

@@ -26,7 +26,7 @@ from numba.extending import intrinsic
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from recserve.dtypes import I64
-from recserve.memory import ENDS, FIELDS, ROWS, STARTS, STRIDE, VALUES, WEIGHTS, view_f32, view_i64
+from recserve.memory import ENDS, EXTRA_COUNT, FIELDS, ROWS, STARTS, STRIDE, VALUES, WEIGHTS, view_f32, view_i64
 
 # The fields of a lookup.
 VALUE: Final = 0
@@ -209,6 +209,13 @@ def _copy_rows(lookup: Fields, value: Fields, first: int, end: int, target: tupl
     """Copy the numbers of rows [first, end) to float32[dim] each; zeros for what a row lacks."""
     dim = lookup[DIM]
     out_address, stride_bytes = target
+    is_block = value[EXTRA_COUNT] == dim and value[STRIDE] == 1 and value[ENDS] == value[STARTS] + 8
+    if is_block and stride_bytes == 4 * dim:
+        block = view_f32(value[VALUES] + 4 * dim * first, dim * (end - first))
+        copy = view_f32(out_address, dim * (end - first))
+        for d in range(len(block)):
+            copy[d] = block[d]
+        return
     for row in range(first, end):
         start = load_i64(value[STARTS] + 8 * row * value[STRIDE])
         count = min(load_i64(value[ENDS] + 8 * row * value[STRIDE]) - start, dim)
