@@ -32,6 +32,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("staging",),
     ("bundle",),
     ("store", "candidates"),
+    ("sequence_history",),
     ("ranker",),
     ("debug",),
     ("serving", "samples", "training"),

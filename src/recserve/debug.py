@@ -20,6 +20,7 @@ from recserve.features.stage import Stage
 from recserve.features.trace import FeatureTrace, read_value, show, trace_output
 from recserve.ranker import Ranker, VersionTuple
 from recserve.rates import Rate
+from recserve.sequence_history import show_cell
 from recserve.staging.pipeline import CandidateBatch, Pipeline, Scratch
 from recserve.store.view import StoreView
 
@@ -90,15 +91,15 @@ def explain_candidate(
         DataError: a cell cannot be read; names the feature and the value.
     """
     pipeline = ranker.pipeline
-    row = {column: user.get(column) for column in pipeline.columns_of("user")}
-    row |= {column: (context or {}).get(column) for column in pipeline.columns_of("context")}
+    row = ranker.read_cells(user, context)
     given = {column: (candidate or {}).get(column) for column in pipeline.columns_of("candidate")}
-    cells = {**row, **given, **(item or {})}
     scratches = {rate: pipeline.scratch() for rate in (Rate.REQUEST, Rate.ITEM, Rate.CANDIDATE)}
     for scratch in scratches.values():
         scratch.workspace.keeps_all = True
-    state = pipeline.request.make_state(scratches[Rate.REQUEST], pipeline.request.read_row(row))
     with ranker.store.read() as view:
+        ranker.history.fill(view, row)
+        cells = {**{name: show_cell(cell) for name, cell in row.items()}, **given, **(item or {})}
+        state = pipeline.request.make_state(scratches[Rate.REQUEST], pipeline.request.read_row(row))
         version = VersionTuple(ranker.name, ranker.version, 0, view.item_epoch)
         columns = pipeline.candidate.read_columns({name: [cell] for name, cell in given.items()}, 1)
         stored = _stored_batch(pipeline, view, item_id, columns)

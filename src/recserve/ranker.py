@@ -3,8 +3,9 @@
     ranker = Ranker.open("models/rank/7", items="items.parquet")
     result = ranker.rank(user={...}, context={...}, candidates=[...], top_k=50)
 
-A request runs in four steps: the request stage once, a gather of the candidates' payloads, the candidate stage in one
-batch, and top-k. Python does a constant amount of work in each; loops over candidates are in kernels.
+A request runs in five steps: sequence columns joined from the item store, the request stage once, a gather of the
+candidates' payloads, the candidate stage in one batch, and top-k. Python does a constant amount of work in each; loops
+over candidates and over ids of a history are in kernels.
 
 Axes: N candidates, K of the answer, M items of a batch.
 """
@@ -29,6 +30,7 @@ from recserve.candidates import CandidateList, Candidates, InlineItems, ItemId, 
 from recserve.dtypes import F32, I64
 from recserve.errors import CellError, InvariantError, RequestError
 from recserve.features.ingest import ColumnBatch
+from recserve.sequence_history import SequenceHistory
 from recserve.staging.draw import draw_columns
 from recserve.staging.pipeline import CandidateBatch, Pipeline, RequestState, Scratch
 from recserve.staging.tensors import Buffers
@@ -62,7 +64,8 @@ class RankResult:
         outputs: {goal: float32[K] or float32[K, k]} in the same order.
         version: what answered.
         unknown_items: candidates that are not in the store and brought no columns; they are not scored.
-        missing_columns: user and context columns that the request lacked; they count as missing values.
+        missing_columns: user and context columns that the request lacked; they count as missing values. Of a sequence
+            whose item ids lack, the columns that they would have made and theirs.
         timings_us: µs by stage.
     """
 
@@ -101,13 +104,21 @@ class Ranker:
         self.bundle: Final = bundle
         self.pipeline: Final = pipeline
         cuts = pipeline.cuts
+        sides: dict[str, list[str]] = {
+            side: list(pipeline.columns_of(side)) for side in ("user", "context", "item", "candidate")
+        }
+        self._read: Final = tuple(sides["user"] + sides["context"])
+        self.history: Final = SequenceHistory(pipeline.feature_set.sequence_joins(), self._read, len(cuts.ragged))
+        for side in ("user", "context"):
+            sides[side] += self.history.keys(side)
+        sides["item"] += self.history.columns
+        self._columns: Final = {side: tuple(dict.fromkeys(columns)) for side, columns in sides.items()}
         layout = PayloadLayout(
             fixed=tuple((column.name, column.width) for column in cuts.fixed),
-            ragged=tuple((column.name, column.kind) for column in cuts.ragged),
+            ragged=(*((column.name, column.kind) for column in cuts.ragged), *self.history.parts),
         )
         self.store: Final = ItemStore(layout, id_kind, capacity)
         self._idle: deque[_Worker] = deque()
-        self._columns: Final = {side: pipeline.columns_of(side) for side in ("user", "context", "item", "candidate")}
         self._shapes: Final = tuple((column.name, column.shape) for column in cuts.fixed)
 
     @classmethod
@@ -162,6 +173,12 @@ class Ranker:
         every_form: list[Any] = [known or [0], ["no such item"], np.array([0])]
         for candidates in every_form:
             self.rank(row, row, candidates)
+        if self.history.joins:
+            joined = {column for _, columns in self.history.joins for column in columns}
+            bare = {column: cell for column, cell in row.items() if column not in joined}
+            bare |= {key: known or [0] for side in ("user", "context") for key in self.history.keys(side)}
+            with self.store.read() as view:
+                self.history.fill(view, bare)
 
     @property
     def name(self) -> str:
@@ -201,7 +218,8 @@ class Ranker:
         """Score the candidates and return the best.
 
         Args:
-            user: columns of the user; what the features do not read is ignored, what lacks counts as missing.
+            user: columns of the user; what the features do not read is ignored, what lacks counts as missing. Columns
+                `<sequence>__<column>` of items that it lacks are joined from the store by the ids of `sequence_pk`.
             context: columns of the request.
             candidates: item ids, or columns of equal length with `item_id` and candidate-side columns.
             top_k: how many to return, at least 1; None returns all.
@@ -215,11 +233,13 @@ class Ranker:
         listed = read_candidates(candidates, self._columns["candidate"])
         if top_k is not None and (not isinstance(top_k, int | np.integer) or isinstance(top_k, bool) or top_k < 1):
             raise RequestError(f"expected a positive integer, got {top_k!r}", code="bad_top_k", where="top_k")
-        row, missing = self._read_request(user, context)
-        timings = {"decode": (time.perf_counter_ns() - start) / 1e3}
+        row = self.read_cells(user, context)
         with self._borrow_worker() as worker, self.store.read() as view:
+            self.history.fill(view, row)
+            columns = self.pipeline.request.read_row(row)
+            timings = {"decode": (time.perf_counter_ns() - start) / 1e3}
             start = time.perf_counter_ns()
-            state = self.pipeline.request.make_state(worker.request, row)
+            state = self.pipeline.request.make_state(worker.request, columns)
             timings["request"] = (time.perf_counter_ns() - start) / 1e3
             inline = {} if items is None else items
             scored, outputs = self._score(worker, view, state, listed, items=inline, timings=timings)
@@ -233,22 +253,30 @@ class Ranker:
             outputs={name: output[order] for name, output in outputs.items()},
             version=version,
             unknown_items=listed.leave_out(scored),
-            missing_columns=missing,
+            missing_columns=self._missing_columns(row),
             timings_us=timings,
         )
         timings["top_k"] = (time.perf_counter_ns() - start) / 1e3
         return result
 
-    def _read_request(self, user: Any, context: Any) -> tuple[ColumnBatch, list[str]]:
+    def read_cells(self, user: Any, context: Any) -> dict[str, Any]:
+        """The cells of the user and the context that the features or `history` read, as far as there are any.
+
+        Raises:
+            RequestError: user or context is no object.
+        """
         context = {} if context is None else context
         for name, value in (("user", user), ("context", context)):
             if not isinstance(value, Mapping):
                 raise RequestError(f"expected an object of columns, got {value!r:.80}", where=name)
-        merged = {column: user.get(column) for column in self._columns["user"]}
-        merged.update((column, context.get(column)) for column in self._columns["context"])
-        missing = [column for column in self._columns["user"] if column not in user]
-        missing += [column for column in self._columns["context"] if column not in context]
-        return self.pipeline.request.read_row(merged), missing
+        row = {column: user[column] for column in self._columns["user"] if column in user}
+        row.update((column, context[column]) for column in self._columns["context"] if column in context)
+        return row
+
+    def _missing_columns(self, row: Mapping[str, Any]) -> list[str]:
+        """Columns that a request with these cells lacked: those that are read, and ids that histories are joined by."""
+        missing = [column for column in self._read if column not in row]
+        return list(dict.fromkeys([*missing, *self.history.missing_keys(row)]))
 
     def _score(
         self,
@@ -296,7 +324,7 @@ class Ranker:
             view.gather_fixed(slots, np.ascontiguousarray(described[:, :2]))
         pairs = zip(self._shapes, arrays, strict=True)
         gathered = {name: array.reshape(rows, *shape) for (name, shape), array in pairs}
-        ranges = np.empty((2, len(self.store.layout.ragged), rows), np.int64)
+        ranges = np.empty((2, len(self.pipeline.cuts.ragged), rows), np.int64)
         ragged = view.gather_ragged(slots, ranges[0], ranges[1]) if ranges.size else _NO_VALUES
         return CandidateBatch(rows, self._candidate_columns(listed, positions), gathered, ragged, keep=ranges)
 
@@ -344,10 +372,11 @@ class Ranker:
         table = pa.Table.from_batches(list(read_item_batches(items, ITEM_ID)) or _NO_ITEMS).combine_chunks()
         for batch in table.to_batches():  # one, or none for no rows
             columns = self.pipeline.item.read_columns(batch, len(batch))
+            kept = self.history.keep_columns(batch)
             ids = batch.column(batch.schema.get_field_index(ITEM_ID))
             with self._borrow_worker() as worker:
                 payloads = self.pipeline.item.make_payloads(worker.item, columns, len(batch))
-                self.store.upsert_rows(ids, payloads.fixed, payloads.ragged)
+                self.store.upsert_rows(ids, payloads.fixed, np.vstack([payloads.ragged, kept.values]))
         return len(table)
 
     def delete_items(self, ids: Any) -> int:

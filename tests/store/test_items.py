@@ -434,6 +434,25 @@ def test_buffers_and_ranges_of_another_shape_are_refused() -> None:
             view.gather_fixed(slots, np.zeros((3, 2), np.int64))
         with pytest.raises(InvariantError, match=r"^ranges are int64\[4, 1\], expected int64\[4, 2\]$"):
             view.gather_ragged(slots, np.zeros((4, 1), np.int64), np.zeros((4, 2), np.int64))
+        with pytest.raises(InvariantError, match=r"^ranges are int64\[3, 2\], expected int64\[2, 2\]$"):
+            view.gather_ragged(slots, np.zeros((3, 2), np.int64), np.zeros((3, 2), np.int64), first=2)
+
+
+def test_some_of_the_ragged_parts_are_gathered_as_all_are() -> None:
+    store = ItemStore(LAYOUT, "string")
+    fixed, ragged = arrays_of([payload_of(3), payload_of(5)])
+    store.upsert_rows(["a", "b"], fixed, ragged)
+    with store.read() as view:
+        slots = view.find(["b", "x", "a"])
+        starts, ends = np.empty((2, 4, 3), np.int64)
+        values = view.gather_ragged(slots, starts, ends)
+        for first, end in ((0, 2), (1, 3), (3, 4), (4, 4)):
+            some_starts, some_ends = np.empty((2, end - first, 3), np.int64)
+            some = view.gather_ragged(slots, some_starts, some_ends, first=first)
+            assert np.array_equal(some_starts, starts[first:end])
+            assert np.array_equal(some_ends, ends[first:end])
+            pointers = [memory.STARTS, memory.ENDS]
+            assert np.array_equal(np.delete(some, pointers, 1), np.delete(values[first:end], pointers, 1))
 
 
 def test_a_refused_write_changes_nothing() -> None:

@@ -228,7 +228,7 @@ def ingest_row(row: Mapping[str, Any], names: Sequence[str]) -> ColumnBatch:
     """The cells of one row; what `row` lacks is missing.
 
     Args:
-        row: {column: cell}; see `ColumnBatch`.
+        row: {column: cell}; see `ColumnBatch`. A cell may be a ColumnData of one row.
         names: of the columns to take, in order.
 
     Raises:
@@ -267,7 +267,7 @@ def _ingest(row: Mapping[str, Any], names: Sequence[str], *, checks_range: bool)
         else:
             code = _pool(cell, kind, texts, integers, floats, checks_range)
             if code < 0:
-                others.append((len(shapes) // 2, named_column(name, [cell])))
+                others.append((len(shapes) // 2, cell if kind is ColumnData else named_column(name, [cell])))
             shapes += (code, len(cell) if code >= 0 else 0)
     try:
         return _row_batch(names, shapes, texts, integers, floats, others)

@@ -97,24 +97,26 @@ class StoreView:
         self.gather_fixed(slots, np.array(buffers, np.int64).reshape(len(buffers), 2))
         return parts
 
-    def gather_ragged(self, slots: I64, starts: I64, ends: I64) -> I64:
-        """Value-table rows of all ragged parts for N slots, in one call that releases the GIL.
+    def gather_ragged(self, slots: I64, starts: I64, ends: I64, *, first: int = 0) -> I64:
+        """Value-table rows of R ragged parts for N slots, in one call that releases the GIL.
 
         Args:
             slots: int64[N] from `find`; -1 has an empty row.
             starts: int64[R, N], C-contiguous. Written; the rows point into it.
             ends: int64[R, N], C-contiguous. Written; the rows point into it.
+            first: number of the first of these parts in the layout.
 
         Returns:
             int64[R, FIELDS] in order of the layout, row n of each value is that of slot n. COUNT is 0.
         """
         state = self._pinned
-        shape = (len(state.ragged), len(slots))
+        parts = state.ragged[first : first + len(starts)]
+        shape = (len(parts), len(slots))
         for array in (starts, ends):
             if array.shape != shape or array.dtype != np.int64 or not array.flags.c_contiguous:
                 raise InvariantError(f"ranges are {array.dtype}{list(array.shape)}, expected int64{list(shape)}")
-        read.gather_ranges(state.place, slots, starts, ends)
-        values = state.ragged.copy()
+        read.gather_ranges(state.place, slots, first, starts, ends)
+        values = parts.copy()
         offsets = np.arange(shape[0]) * (8 * shape[1])
         values[:, memory.STARTS] = starts.ctypes.data + offsets
         values[:, memory.ENDS] = ends.ctypes.data + offsets

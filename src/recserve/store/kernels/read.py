@@ -116,12 +116,12 @@ def gather_fixed(place: I64, slots: I64, columns: I64, buffers: I64) -> None:
 
 
 @njit(cache=True, nogil=True)
-def gather_ranges(place: I64, slots: I64, starts: I64, ends: I64) -> None:
-    """Where the ragged parts of N slots are: int64[R, N] starts and ends, both 0 for a slot that is none."""
+def gather_ranges(place: I64, slots: I64, first: int, starts: I64, ends: I64) -> None:
+    """Where R ragged parts, from part `first` on, of N slots are: int64[R, N]; both 0 for a slot that is none."""
     where = to_fixed_tuple(place, WHERE_FIELDS)
     for n in range(len(slots)):
         is_known = 0 <= slots[n] < where[CAPACITY]
-        record = where[RECORDS] + 8 * (where[RECORD_WORDS] * (slots[n] if is_known else 0) + HEADER)
+        record = where[RECORDS] + 8 * (where[RECORD_WORDS] * (slots[n] if is_known else 0) + HEADER + 2 * first)
         for r in range(len(starts)):
             starts[r, n] = load_i64(record + 16 * r) if is_known else 0
             ends[r, n] = load_i64(record + 16 * r + 8) if is_known else 0
