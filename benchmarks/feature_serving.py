@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from recserve import FeatureSet, memory
 from recserve.features.ingest import ColumnBatch, ingest_row
-from recserve.features.outputs import OutputKind, OutputSpec
+from recserve.features.outputs import OutputSpec
 from recserve.features.stage import Stage, Workspace
 from recserve.network.model import TensorSpec
 from recserve.network.split import Part, SplitNetwork, SplitReport
@@ -163,8 +163,3 @@ def _no_network(inputs: Sequence[NetworkInput]) -> SplitNetwork:
     }
     part = Part(Rate.CANDIDATE, b"", specs, {})
     return SplitNetwork(None, None, part, {e.name: e.rate for e in inputs}, SplitReport({}, {}, 0, 0, ()))
-
-
-def is_embedded(spec: OutputSpec) -> bool:
-    """Whether the tensor of a feature comes from a table."""
-    return spec.kind not in (OutputKind.DENSE, OutputKind.DENSE_SEQUENCE)

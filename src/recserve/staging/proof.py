@@ -105,7 +105,8 @@ def _compare(name: str, found: F32, expected: F32, noise: F32) -> float:
     # Equal infinities are equal. NaN on both sides is equal; on one side it is the worst there is.
     difference = np.where((found == expected) | (np.isnan(found) & np.isnan(expected)), 0.0, difference)
     difference = np.where(np.isnan(difference), np.inf, difference)
-    allowed = _NOISE_FACTOR * noise / np.maximum(1.0, np.abs(expected))
+    # Noise that is no number would allow everything.
+    allowed = _NOISE_FACTOR * np.where(np.isfinite(noise), noise, 0.0) / np.maximum(1.0, np.abs(expected))
     excess = np.where(difference == 0, 0.0, difference - allowed)
     worst = int(np.argmax(excess))
     if not excess.flat[worst] <= TOLERANCE:
