@@ -48,6 +48,7 @@ def test_what_is_wrong_is_said() -> None:
     assert "log takes 1 arguments" in fails("log(ctr, 2)")
     assert "is not allowed" in fails("__import__('os')") or "no output" in fails("__import__('os')")
     assert "'True' is not allowed" in fails("ctr * True")
+    assert "'ctr * sqrt' reads 'sqrt', which is no output of the network" in fails("ctr * sqrt")
 
 
 @given(st.text(max_size=40))

@@ -67,7 +67,8 @@ class Score:
             tree = ast.parse(text, mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise ConfigError(f"{text!r} is not an expression: {error}", code="bad_score", where="score") from error
-        names = sorted({node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - set(_FUNCTIONS))
+        called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        names = sorted({n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and id(n) not in called})
         for name in names:
             if name not in outputs:
                 raise ConfigError(
