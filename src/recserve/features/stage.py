@@ -6,7 +6,6 @@ Axes: N rows of the batch.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Final, NoReturn
@@ -19,6 +18,7 @@ from recserve.dtypes import I64
 from recserve.errors import CellError, DataError, InvariantError
 from recserve.features import ops
 from recserve.features.codegen import SIZES, Constants, Context, Fields, instruction, kernel_of
+from recserve.features.fusing import FUSED_KERNELS, fuse, fused_pairs
 from recserve.features.graph import PlanGraph
 from recserve.features.ingest import ColumnBatch, ColumnUse
 from recserve.features.kernels import layout as at
@@ -118,7 +118,7 @@ class Stage:
         self._after: list[Line] = []
         self.exports = {value: self._export(value) for value in exports}
         self._context = Context(graph, self.slot_of, self._column, self._constants)
-        self._fast: Final = self._segments_of(fused_lookups(graph, self.op_numbers, exports))
+        self._fast: Final = self._segments_of(fused_pairs(graph, self.op_numbers, exports))
         sides = {op.column: op.side for op in reversed(graph.ops) if isinstance(op, _COLUMN_OPS)}
         self.columns = tuple(ColumnUse(name, sides.get(name, "context")) for name in self._columns)
 
@@ -128,7 +128,7 @@ class Stage:
         return self._segments_of({})
 
     def _segments_of(self, fused: Mapping[int, int]) -> list[Segment]:
-        """The program, cut where Python runs an op. {ToDense: LookupNumbers} of `fused` run as one."""
+        """The program, cut where Python runs an op. The pairs of `fused` run as one instruction each."""
         segments: list[Segment] = []
         lines, skipped = list(self._before), set(fused.values())
         for number in self.op_numbers:
@@ -168,11 +168,11 @@ class Stage:
             rows.append(self._encode("lift_rows", fields))
         return rows
 
-    def _instruction(self, number: int, lookup: int | None) -> Line:
+    def _instruction(self, number: int, first: int | None) -> Line:
         kernel, fields = kernel_of(self.graph.ops[number], self._context)
-        if lookup is not None:
-            _, probe = kernel_of(self.graph.ops[lookup], self._context)
-            kernel, fields = "lookup_dense", {**probe, at.P1: fields[at.P0]}
+        if first is not None:
+            op = self.graph.ops[first]
+            kernel, fields = fuse(op, kernel_of(op, self._context)[1], fields)
         domain = self.graph.values[number].domain
         steps = -1 if domain is None else self.slot_of(domain)
         return self._encode(kernel, {**fields, at.OUT: number, at.OP: number, at.DOMAIN: steps})
@@ -285,8 +285,8 @@ class Stage:
         inputs = " ".join(f"%{self.slot_of(value)}" for value in op.inputs)
         if row[at.OUT] != number:
             inputs = f"%{row[at.A]}"
-        elif kernel == "lookup_dense":
-            inputs = f"%{row[at.A]} %{row[at.B]} %{row[at.C]}"
+        elif kernel in FUSED_KERNELS:
+            inputs = " ".join(f"%{self.slot_of(value)}" for value in self.graph.ops[op.inputs[0]].inputs)
         column = getattr(op, "column", "") if row[at.OUT] == number else ""
         feature = self.graph.values[number].feature
         arguments = " ".join(part for part in (column, inputs) if part)
@@ -314,21 +314,6 @@ def _imports(graph: PlanGraph, op_numbers: Sequence[int], made: set[int]) -> tup
             if domain is not None:
                 read.add(domain)
     return tuple(sorted(read - made))
-
-
-def fused_lookups(graph: PlanGraph, op_numbers: Sequence[int], exports: Sequence[int]) -> dict[int, int]:
-    """{ToDense: LookupNumbers} of one number where nothing else reads the lookup: they run as one instruction."""
-    outputs = {*exports, *(output.value for output in graph.outputs)}
-    readers = Counter(value for op in graph.ops for value in op.inputs)
-    found = {}
-    for number in op_numbers:
-        op = graph.ops[number]
-        if isinstance(op, ops.ToDense) and len(op.default) == 1 and op.source not in outputs:
-            source = graph.ops[op.source]
-            if isinstance(source, ops.LookupNumbers) and readers[op.source] == 1:
-                found[number] = op.source
-    made = set(op_numbers)
-    return {number: lookup for number, lookup in found.items() if lookup in made}
 
 
 def _problem(op: Op, status: int, text: str) -> tuple[str, str | None]:

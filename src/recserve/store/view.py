@@ -121,6 +121,7 @@ class StoreView:
         values[:, memory.STARTS] = starts.ctypes.data + offsets
         values[:, memory.ENDS] = ends.ctypes.data + offsets
         values[:, memory.ROWS] = shape[1]
+        read.prefetch_elements(parts, starts)
         return values
 
     def ragged(self, slots: I64) -> dict[str, Ragged]:

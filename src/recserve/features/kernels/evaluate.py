@@ -17,6 +17,7 @@ from recserve.dtypes import F64, I64
 from recserve.features.kernels.arithmetic import FIRST_VECTOR, NUMBER, SELECT, VARIABLE, of_one, of_two, of_vectors
 from recserve.features.kernels.jit import inner
 from recserve.features.kernels.layout import LENGTHS_DIFFER, OK, OUT, P0, P1, P2, P3, P4, P5
+from recserve.features.kernels.pointers import load, load_f64, store_f64
 from recserve.features.kernels.read_number import from_bits
 from recserve.features.kernels.rows import (
     copy_bytes,
@@ -30,8 +31,8 @@ from recserve.features.kernels.rows import (
     take_rest,
     value_at,
 )
-from recserve.features.kernels.tokens import common_rows
-from recserve.memory import OUT_OF_MEMORY, VALUES, view_f64, view_i64
+from recserve.features.kernels.tokens import are_single, common_rows
+from recserve.memory import OUT_OF_MEMORY, STARTS, STRIDE, VALUES, view_f64, view_i64
 
 BLOCK: Final = 256
 
@@ -140,7 +141,16 @@ def _gather(run: I64, slot: int, offsets: I64, address: int) -> None:
 
 
 @inner
-def _evaluate_blocks(op: I64, run: I64, offsets: I64, values: int) -> Any:
+def _gather_single(run: I64, slot: int, count: int, address: int) -> None:
+    """Write the numbers of a source that has one in each row, as many as there are results."""
+    source = value_at(run, slot)
+    starts, step, numbers = source[STARTS], 8 * source[STRIDE], source[VALUES]
+    for n in range(count):
+        store_f64(address + 8 * n, load_f64(numbers + 8 * load(starts + n * step)))
+
+
+@inner
+def _evaluate_blocks(op: I64, run: I64, offsets: I64, values: int, is_single: bool) -> Any:
     """Evaluate all results, in blocks of the batch. OK or OUT_OF_MEMORY."""
     slots, used = view_i64(op[P0], op[P1]), view_i64(op[P0] + 8 * op[P1], op[P1])
     code, depth, total = view_i64(op[P2], op[P3]), op[P4], offsets[-1]
@@ -151,7 +161,9 @@ def _evaluate_blocks(op: I64, run: I64, offsets: I64, values: int) -> Any:
     stack, lengths, out = view_f64(stack_at, BLOCK * depth), view_i64(lengths_at, depth), view_f64(values, total)
     inputs, counts = view_i64(both, len(slots)), view_i64(both + 8 * len(slots), len(slots))
     for i in range(len(slots)):
-        if used[i]:
+        if used[i] and is_single:
+            _gather_single(run, slots[i], total, gathered + 8 * total * i)
+        elif used[i]:
             _gather(run, slots[i], offsets, gathered + 8 * total * i)
     for first in range(0, total, BLOCK):
         count = min(BLOCK, total - first)
@@ -215,11 +227,16 @@ def evaluate(op: I64, run: I64) -> Any:
     if op[P5]:
         status = _evaluate_rows(op, run, offsets, target)
     else:
-        bad = _lay_out(run, slots, view_i64(op[P0] + 8 * op[P1], op[P1]), offsets)
-        if bad >= 0:
-            return fail(op, run, LENGTHS_DIFFER, bad, 0, -1)
+        is_single = are_single(run, slots)
+        if is_single:
+            for n in range(distinct):
+                offsets[n + 1] = n + 1
+        else:
+            bad = _lay_out(run, slots, view_i64(op[P0] + 8 * op[P1], op[P1]), offsets)
+            if bad >= 0:
+                return fail(op, run, LENGTHS_DIFFER, bad, 0, -1)
         values = take(run, 8 * offsets[-1])
-        status = OUT_OF_MEMORY if values < 0 else _evaluate_blocks(op, run, offsets, values)
+        status = OUT_OF_MEMORY if values < 0 else _evaluate_blocks(op, run, offsets, values, is_single)
         set_elements(target, values, 0, 0, offsets[-1])
     set_offsets(target, directory, distinct, rows)
     return status

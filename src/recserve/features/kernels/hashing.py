@@ -36,9 +36,12 @@ def murmur64a(address: int, size_bytes: int) -> Any:
         h = (h ^ (k * _M)) * _M
     rest = size_bytes - whole
     if rest:
-        tail = view_u8(address + whole, rest)
-        for i in range(rest):
-            h ^= np.uint64(tail[i]) << np.uint64(8 * i)
+        if whole:  # the last 8 bytes, without those that are hashed
+            h ^= load_u64(address + size_bytes - 8) >> np.uint64(64 - 8 * rest)
+        else:
+            tail = view_u8(address, rest)
+            for i in range(rest):
+                h ^= np.uint64(tail[i]) << np.uint64(8 * i)
         h *= _M
     h ^= h >> _47
     h *= _M

@@ -140,7 +140,7 @@ def _write_combination(run: I64, slots: I64, row: int, number: int, address: int
 
 
 @inner
-def _are_single(run: I64, slots: I64) -> Any:
+def are_single(run: I64, slots: I64) -> Any:
     """Whether each row of each value has one token."""
     others = 0
     for slot in slots:
@@ -188,7 +188,7 @@ def join_tokens(op: I64, run: I64) -> Any:
     directory = take(run, 8 * (distinct + 1))
     if directory < 0:
         return OUT_OF_MEMORY
-    if _are_single(run, slots):
+    if are_single(run, slots):
         status = _join_single(op, run, slots, distinct, directory)
         set_offsets(target, directory, distinct, rows)
         return status

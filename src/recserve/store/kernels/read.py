@@ -14,7 +14,7 @@ from numba import njit
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from recserve.dtypes import I64, U8
-from recserve.memory import view_f32
+from recserve.memory import TOKEN_OFFSETS, VALUES, WEIGHTS, view_f32
 from recserve.store.kernels.records import (
     CAPACITY,
     EMPTY,
@@ -41,6 +41,7 @@ from recserve.store.kernels.records import (
 from recserve.tables.kernels import load_i64, prefetch
 
 _GROUP: Final = 32
+_AHEAD: Final = 8
 
 
 @njit(cache=True, nogil=True)
@@ -119,12 +120,37 @@ def gather_fixed(place: I64, slots: I64, columns: I64, buffers: I64) -> None:
 def gather_ranges(place: I64, slots: I64, first: int, starts: I64, ends: I64) -> None:
     """Where R ragged parts, from part `first` on, of N slots are: int64[R, N]; both 0 for a slot that is none."""
     where = to_fixed_tuple(place, WHERE_FIELDS)
+    record_bytes, parts_at = 8 * where[RECORD_WORDS], 8 * (HEADER + 2 * first)
     for n in range(len(slots)):
+        if n + _AHEAD < len(slots) and slots[n + _AHEAD] >= 0:
+            ahead = where[RECORDS] + record_bytes * slots[n + _AHEAD] + parts_at
+            for line in range(0, 16 * len(starts), 64):
+                prefetch(ahead + line)
         is_known = 0 <= slots[n] < where[CAPACITY]
-        record = where[RECORDS] + 8 * (where[RECORD_WORDS] * (slots[n] if is_known else 0) + HEADER + 2 * first)
+        record = where[RECORDS] + record_bytes * (slots[n] if is_known else 0) + parts_at
         for r in range(len(starts)):
             starts[r, n] = load_i64(record + 16 * r) if is_known else 0
             ends[r, n] = load_i64(record + 16 * r + 8) if is_known else 0
+
+
+@njit(cache=True, nogil=True)
+def prefetch_elements(values: I64, starts: I64) -> None:
+    """Ask for the first elements of each row, and for their weights: the candidate stage reads them soon.
+
+    Args:
+        values: int64[R, FIELDS], descriptors of the parts.
+        starts: int64[R, N], where each row starts.
+    """
+    for r in range(len(values)):
+        offsets, elements, weights = values[r, TOKEN_OFFSETS], values[r, VALUES], values[r, WEIGHTS]
+        for n in range(starts.shape[1]):
+            first = starts[r, n]
+            prefetch(elements + 8 * first if offsets == 0 else offsets + 8 * first)
+            if weights != 0:
+                prefetch(weights + 4 * first)
+        if offsets != 0:
+            for n in range(starts.shape[1]):
+                prefetch(elements + load_i64(offsets + 8 * starts[r, n]))
 
 
 @njit(cache=True, nogil=True)
