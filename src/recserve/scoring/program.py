@@ -1,0 +1,90 @@
+"""A program: a finished graph, run over columns by the compiled form or by the reference interpreter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recserve.errors import DataError
+from recserve.scoring import reference as interpreter
+from recserve.scoring.cells import Cell, DType
+from recserve.scoring.graph import Graph
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a run gives.
+
+    Attributes:
+        outputs: {name: [rows]}: float64 with NaN for missing (`number`), else object arrays of bool, str or list with
+            None for missing.
+        errors: {row: message} of the rows that fail. All their outputs are missing.
+    """
+
+    outputs: dict[str, npt.NDArray[Any]]
+    errors: dict[int, str]
+
+
+class Program:
+    """A finished graph. Immutable; threads may run it at once."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.inputs: dict[str, tuple[DType, ...]] = {}
+        for node in graph.nodes:
+            if node.op in {"input", "unparsed"}:
+                known = self.inputs.setdefault(node.params["column"], ())
+                if node.params["dtype"] not in known:
+                    self.inputs[node.params["column"]] = (*known, node.params["dtype"])
+        self.outputs: dict[str, DType] = {name: graph.dtype_of(number) for name, number in graph.outputs.items()}
+
+    def run(self, columns: Mapping[str, Any], *, rows: int | None = None, reference: bool = False) -> Scores:
+        """Score rows.
+
+        Args:
+            columns: {name: sequence or array of N raw cells}: str, float, int, bool or None. Columns that the program
+                does not read are passed over; an absent one is missing in each row.
+            rows: N, where no column is given.
+            reference: run the slow interpreter.
+
+        Raises:
+            DataError: columns differ in length, or a cell is of no known type.
+        """
+        count = row_count(columns, rows)
+        return self._run_reference({name: columns[name] for name in self.inputs if name in columns}, count)
+
+    def _run_reference(self, columns: Mapping[str, Any], rows: int) -> Scores:
+        cells, errors = interpreter.run(self.graph, columns, rows)
+        outputs = {}
+        for name, column in cells.items():
+            kept = [None if i in errors else plain_value(cell) for i, cell in enumerate(column)]
+            if self.outputs[name] == "number":
+                outputs[name] = np.array([np.nan if x is None else x for x in kept], np.float64)
+            else:
+                outputs[name] = np.empty(rows, object)
+                outputs[name][:] = kept
+        return Scores(outputs, errors)
+
+
+def plain_value(cell: Cell) -> Any:
+    """A cell as callers see it: None for missing, a list for a tuple."""
+    if not cell.is_valid:
+        return None
+    return list(cell.value) if isinstance(cell.value, tuple) else cell.value
+
+
+def row_count(columns: Mapping[str, Any], rows: int | None) -> int:
+    """The number of rows of all columns.
+
+    Raises:
+        DataError: they differ.
+    """
+    for name, values in columns.items():
+        if rows is not None and len(values) != rows:
+            raise DataError(f"column {name!r} has {len(values)} rows, not {rows}", code="lengths_differ")
+        rows = len(values)
+    return rows or 0
