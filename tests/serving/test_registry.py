@@ -73,7 +73,7 @@ def test_a_withdrawn_version_is_closed_after_its_last_request(make_ranker: Any) 
             pass
     assert old.is_closed
     assert not new.is_closed
-    assert [s.version for s in registry.states()] == [2]
+    assert [(s.version, s.state) for s in registry.states()] == [(1, "END"), (2, "AVAILABLE")]
 
 
 def test_withdrawing_an_absent_version_is_an_error() -> None:

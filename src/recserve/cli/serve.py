@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from recserve.serving.contract import RankerLike, RecordSink
+    from recserve.serving.contract import RecordSink, ServedModel
 
 
 def serve(
@@ -61,14 +61,14 @@ def serve(
         limits=Limits(max_candidates, max_body_bytes, body_timeout),
     )
 
-    def open_ranker(bundle: str) -> RankerLike:
+    def open_model(bundle: str) -> ServedModel:
         from recserve.ranker import Ranker
 
         say = partial(typer.echo, err=True)
         return Ranker.open(bundle, items=sources[Path(bundle)], threads=threads, progress=say)
 
     records = None if log_records is None else open_records(log_records, user_id_column)
-    ServerProcess(options, open_ranker, records=records, on_ready=lambda url: typer.echo(f"Serving on {url}")).run()
+    ServerProcess(options, open_model, records=records, on_ready=lambda url: typer.echo(f"Serving on {url}")).run()
 
 
 def open_records(folder: Path, user_id_column: str) -> RecordSink:

@@ -72,6 +72,21 @@ class RankResult(Protocol):
         """Stage → microseconds."""
 
 
+class ServedModel(Protocol):
+    """What the registry needs of whatever it serves: a ranker, a plain model, or both in one."""
+
+    @property
+    def name(self) -> str:
+        """Name of the model, as the URL has it."""
+
+    @property
+    def version(self) -> int:
+        """Its version."""
+
+    def close(self) -> None:
+        """Give back memory and maps; called once, after the last request."""
+
+
 class RankerLike(Protocol):
     """A loaded model version. Threads may call `rank` at once; `close` is called once, after the last `rank`."""
 
@@ -101,8 +116,11 @@ class RankerLike(Protocol):
         """Give back memory and maps; `rank` must not be called again."""
 
 
-OpenRanker = Callable[[str], RankerLike]
-"""Bundle directory → ranker; raises `ConfigError` or `BundleError`."""
+OpenModel = Callable[..., ServedModel]
+"""`(directory)` or `(directory, name)` → the model of that version, under another name where one is given.
+
+It is a ranker or a plain model. Raises `ConfigError` or `BundleError`.
+"""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 from recserve.errors import NotFoundError, suggest
 from recserve.serving.body import Receive, Scope, Send, read_body
+from recserve.serving.dialects import App, Serving
 from recserve.serving.messages import Limits, RankAnswer, checked_request_id, decode_rank, encode_rank
 from recserve.serving.pages import Readiness, build_pages
 from recserve.serving.rank_threads import RankThreads
@@ -45,6 +46,11 @@ def parse_call_path(path: str) -> Target | NotFoundError | None:
         hint = suggest(verb, _VERBS) or "A model answers ':rank'."
         return NotFoundError(f"no verb {verb!r}", code="route_not_found", where=path, hint=hint)
     return Target(match["name"], int(match["version"]) if match["version"] else None)
+
+
+def build_recserve(serving: Serving) -> App:
+    """The application of recserve's own dialect."""
+    return HttpApp(serving.service, serving.threads, serving.limits, serving.readiness)
 
 
 class HttpApp:

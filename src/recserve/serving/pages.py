@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from recserve.errors import NotFoundError, RecserveError
 from recserve.serving.refusals import MethodNotAllowedError
-from recserve.serving.registry import Registry
+from recserve.serving.registry import ModelState, Registry
 from recserve.serving.status import NOT_READY, OK, as_recserve_error, error_body, headers_of, status_of
 
 Readiness = Callable[[], bool]
@@ -56,7 +56,7 @@ class _Pages:
 
     async def ready(self, _: Request) -> Response:
         ready = self._readiness()
-        models = [state.as_json() for state in self._registry.states()]
+        models = [state.as_json() for state in _present(self._registry)]
         document = {"status": "ready" if ready else "not ready", "models": models, "loading": self._registry.loading()}
         return _json(document, OK if ready else NOT_READY)
 
@@ -64,7 +64,7 @@ class _Pages:
         return _json({"recserve": version("recserve"), "python": platform.python_version()})
 
     async def models(self, _: Request) -> Response:
-        models = [state.as_json() for state in self._registry.states()]
+        models = [state.as_json() for state in _present(self._registry)]
         return _json({"models": models, "loading": self._registry.loading()})
 
     def model(self, request: Request) -> Response:
@@ -72,12 +72,16 @@ class _Pages:
         with self._registry.lease(name, request.path_params.get("version")) as ranker:
             document: dict[str, Any] = {"name": ranker.name, "version": ranker.version}
             document["versions"] = [
-                {"version": state.version, "state": state.state}
-                for state in self._registry.states()
-                if state.name == name
+                {"version": state.version, "state": state.as_json()["state"]}
+                for state in _present(self._registry, name)
             ]
             document["describe"] = ranker.describe()
         return _json(document)
+
+
+def _present(registry: Registry, name: str | None = None) -> list[ModelState]:
+    """The versions that take requests or drain; loading ones are listed by their directories."""
+    return [state for state in registry.states(name) if state.state in ("AVAILABLE", "UNLOADING")]
 
 
 def _json(document: Any, status: int = OK) -> Response:

@@ -1,6 +1,7 @@
-"""Which model versions are served: name and version → ranker.
+"""Which model versions are served: name and version → model, the labels that stand for versions, and their states.
 
-A request holds a lease on the version that answers it, so that a version is closed only after its last request.
+A request holds a lease on the version that answers it, so that a version is closed only after its last request. A
+version that was unloaded, or that could not be loaded, stays in the list of states as `END`.
 All methods may be called from any thread.
 """
 
@@ -11,163 +12,284 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any
+from typing import Any, Final, Literal
 
-from recserve.errors import ConfigError, NotFoundError, OverloadedError, suggest
-from recserve.serving.contract import RankerLike
+from recserve.errors import ConfigError, NotFoundError, OverloadedError, RecserveError, suggest
+from recserve.serving.contract import ServedModel
+from recserve.serving.refusals import LabelNotFoundError, ModelNotFoundError
+
+State = Literal["START", "LOADING", "AVAILABLE", "UNLOADING", "END"]
+
+MAX_ENDED: Final = 64
+"""Ended versions that a model's list of states keeps; the lowest are forgotten first."""
+
+_OWN_WORDS: Final[dict[State, str]] = {
+    "START": "waiting",
+    "LOADING": "loading",
+    "AVAILABLE": "ready",
+    "UNLOADING": "draining",
+    "END": "ended",
+}
 
 
 @dataclass(eq=False)
-class _Served:
-    """A version that is served or drains."""
+class _Version:
+    """A version from its announcement to its end."""
 
-    ranker: RankerLike
+    name: str
+    version: int
+    state: State = "START"
+    error: RecserveError | None = None
+    model: ServedModel | None = None
     leases: int = 0
-    is_withdrawn: bool = False
     is_closing: bool = False
 
 
 @dataclass(frozen=True)
 class ModelState:
-    """One served version, as the model list shows it."""
+    """One version, as the lists of models show it.
+
+    Attributes:
+        state: `START` (announced), `LOADING`, `AVAILABLE`, `UNLOADING` (withdrawn, its last requests run) or `END`.
+        error: why it could not be loaded; None where nothing went wrong.
+    """
 
     name: str
     version: int
-    state: str
-    """`ready`, or `draining` after it was withdrawn and before its last request has ended."""
+    state: State
+    error: RecserveError | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """The state as plain JSON."""
-        return {"name": self.name, "version": self.version, "state": self.state}
+        """The state as plain JSON, in recserve's own words."""
+        return {"name": self.name, "version": self.version, "state": _OWN_WORDS[self.state]}
 
 
 @dataclass
 class Registry:
     """The served versions, and the bundles that are still to come."""
 
-    _models: dict[str, dict[int, _Served]] = field(default_factory=dict)
-    _draining: list[_Served] = field(default_factory=list)
+    _available: dict[str, dict[int, _Version]] = field(default_factory=dict)
+    _versions: dict[str, dict[int, _Version]] = field(default_factory=dict)
+    _draining: list[_Version] = field(default_factory=list)
+    _labels: dict[str, dict[str, int]] = field(default_factory=dict)
     _expected: list[str] = field(default_factory=list)
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
-    def expect(self, source: str) -> None:
-        """Say that a bundle is going to be loaded: the registry is not ready before it is published."""
-        with self._changed:
-            self._expected.append(source)
-
-    def publish(self, ranker: RankerLike, source: str | None = None) -> None:
-        """Serve a ranker from now on. The highest version of a name answers requests that name no version.
+    def expect(self, source: str, name: str | None = None, version: int | None = None) -> None:
+        """Say that a bundle is going to be loaded: the registry is not ready before it is published or has failed.
 
         Args:
-            ranker: loaded and warm.
-            source: the `expect`ed bundle that it came from.
-
-        Raises:
-            ConfigError: this version of the model is served already.
+            source: its directory.
+            name: of the model in it, where that is known; it is then listed as `START`.
+            version: of that model.
         """
         with self._changed:
-            versions = self._models.setdefault(ranker.name, {})
-            if ranker.version in versions:
-                raise ConfigError(
-                    f"model {ranker.name!r} version {ranker.version} is served already",
-                    where=source,
-                    hint="Name each bundle once.",
-                )
-            versions[ranker.version] = _Served(ranker)
-            self._models[ranker.name] = dict(sorted(versions.items()))  # the highest is last
+            self._expected.append(source)
+            if name is not None and version is not None:
+                self._announce(name, version, "START")
+
+    def begin(self, name: str, version: int) -> None:
+        """List a version as `LOADING`; one that is served stays as it is."""
+        with self._changed:
+            self._announce(name, version, "LOADING")
+
+    def fail(self, name: str, version: int, error: RecserveError, source: str | None = None) -> None:
+        """List a version that could not be loaded as `END`, with the reason; one that is served stays as it is."""
+        with self._changed:
+            self._announce(name, version, "END")
+            record = self._versions[name][version]
+            if record.state == "END":
+                record.error = error
             if source in self._expected:
                 self._expected.remove(source)
 
-    def withdraw(self, name: str, version: int) -> None:
-        """Serve a version no longer; it is closed when its last request ends.
+    def discard(self, name: str, version: int) -> None:
+        """Forget a version that is announced and turned out to be none; one that is served stays as it is."""
+        with self._changed:
+            record = self._versions.get(name, {}).get(version)
+            if record is not None and record.model is None:
+                del self._versions[name][version]
+                if not self._versions[name]:
+                    del self._versions[name]
+
+    def publish(self, model: ServedModel, source: str | None = None, *, replaces: bool = False) -> None:
+        """Serve a model from now on. The highest version of a name answers requests that name no version.
+
+        Args:
+            model: loaded and warm.
+            source: the `expect`ed bundle that it came from.
+            replaces: whether it may take the place of the same version, which then ends after its last request.
 
         Raises:
-            NotFoundError: it is not served.
+            ConfigError: this version of the model is served already, and may not be replaced.
         """
         with self._changed:
-            served = self._find(name, version)
-            del self._models[name][version]
-            if not self._models[name]:
-                del self._models[name]
-            served.is_withdrawn = True
-            self._draining.append(served)
-        self._close_if_free(served)
+            old = self._available.get(model.name, {}).get(model.version)
+            if old is not None and not replaces:
+                raise ConfigError(
+                    f"model {model.name!r} version {model.version} is served already",
+                    code="version_served",
+                    where=source,
+                    hint="Name each bundle once.",
+                )
+            record = _Version(model.name, model.version, "AVAILABLE", model=model)
+            self._versions.setdefault(model.name, {})[model.version] = record
+            versions = {**self._available.get(model.name, {}), model.version: record}
+            self._available[model.name] = dict(sorted(versions.items()))  # the highest is last
+            if source in self._expected:
+                self._expected.remove(source)
+            if old is not None:
+                old.state = "UNLOADING"
+                self._draining.append(old)
+        if old is not None:
+            self._close_if_free(old)
 
-    @contextmanager
-    def lease(self, name: str, version: int | None) -> Iterator[RankerLike]:
-        """The ranker of a version (None: the highest), which stays open inside the `with` block.
+    def withdraw(self, name: str, version: int) -> None:
+        """Serve a version no longer; it is closed when its last request ends, and its labels go with it.
 
         Raises:
-            NotFoundError: there is no such model or version.
+            ModelNotFoundError: it is not served.
+        """
+        with self._changed:
+            record = self._find(name, version)
+            del self._available[name][version]
+            if not self._available[name]:
+                del self._available[name]
+            self._labels[name] = {k: v for k, v in self._labels.get(name, {}).items() if v != version}
+            record.state = "UNLOADING"
+            self._draining.append(record)
+        self._close_if_free(record)
+
+    def set_label(self, name: str, label: str, version: int) -> None:
+        """Let a label stand for a version of a model from now on, whatever it stood for before.
+
+        Raises:
+            ModelNotFoundError: the version is not served.
+        """
+        with self._changed:
+            self._find(name, version)
+            self._labels.setdefault(name, {})[label] = version
+
+    def remove_label(self, name: str, label: str) -> None:
+        """Forget a label; nothing happens where there is none."""
+        with self._changed:
+            self._labels.get(name, {}).pop(label, None)
+
+    def labels(self, name: str) -> dict[str, int]:
+        """Label → version of a model; empty for an unknown model."""
+        with self._changed:
+            return dict(self._labels.get(name, {}))
+
+    @contextmanager
+    def lease(self, name: str, version: int | None = None, label: str | None = None) -> Iterator[Any]:
+        """The model of a version or label (neither: the highest version), which stays open inside the `with` block.
+
+        It is a `RankerLike`, a `TensorModel` or both; what only one of them has is asked of it with care.
+
+        Raises:
+            ModelNotFoundError: there is no such model or version.
+            LabelNotFoundError: the model is served, and has no such label.
             OverloadedError: it may be among the bundles that are still loading.
         """
         with self._changed:
-            served = self._find(name, version)
-            served.leases += 1
+            record = self._find(name, version if label is None else self._labelled(name, label))
+            record.leases += 1
         try:
-            yield served.ranker
+            yield record.model
         finally:
             with self._changed:
-                served.leases -= 1
-            if served.is_withdrawn:
-                self._close_if_free(served)
+                record.leases -= 1
+                is_over = record.state == "UNLOADING" and not record.leases
+            if is_over:
+                self._close_if_free(record)
 
     def is_ready(self) -> bool:
         """Whether every expected bundle is served, and there is at least one."""
         with self._changed:
-            return bool(self._models) and not self._expected
+            return bool(self._available) and not self._expected
 
     def loading(self) -> list[str]:
         """The bundles that are expected and not yet served."""
         with self._changed:
             return list(self._expected)
 
-    def states(self) -> list[ModelState]:
-        """Every version that is served or drains, by name and version."""
+    def names(self) -> list[str]:
+        """Names of the models of which a version is served, sorted."""
         with self._changed:
-            ready = [s for versions in self._models.values() for s in versions.values()]
-            rows = [ModelState(s.ranker.name, s.ranker.version, "ready") for s in ready]
-            rows += [ModelState(s.ranker.name, s.ranker.version, "draining") for s in self._draining]
+            return sorted(self._available)
+
+    def states(self, name: str | None = None) -> list[ModelState]:
+        """Every version that was ever announced or served, of one model or of all, by name and version."""
+        with self._changed:
+            models = self._versions if name is None else {name: self._versions.get(name, {})}
+            rows = [ModelState(r.name, r.version, r.state, r.error) for m in models.values() for r in m.values()]
         return sorted(rows, key=lambda row: (row.name, row.version))
 
     def close(self, timeout_s: float) -> bool:
         """Withdraw everything and wait until all is closed; False when requests still run after `timeout_s`."""
         with self._changed:
-            served = [(name, version) for name, versions in self._models.items() for version in versions]
+            served = [(name, version) for name, versions in self._available.items() for version in versions]
         for name, version in served:
             self.withdraw(name, version)
         deadline_s = monotonic() + timeout_s
         with self._changed:
             return self._changed.wait_for(lambda: not self._draining, max(0.0, deadline_s - monotonic()))
 
-    def _find(self, name: str, version: int | None) -> _Served:
-        versions = self._models.get(name)
-        if versions is None:
-            raise self._absent(f"no model {name!r}", suggest(name, self._models) or _listing("Models", self._models))
-        served = versions[next(reversed(versions))] if version is None else versions.get(version)
-        if served is None:
-            raise self._absent(f"model {name!r} has no version {version}", _listing("Versions", versions))
-        return served
+    def _announce(self, name: str, version: int, state: State) -> None:
+        versions = self._versions.setdefault(name, {})
+        record = versions.get(version)
+        if record is None or record.state not in ("AVAILABLE", "UNLOADING"):
+            versions[version] = _Version(name, version, state)
+        self._forget_ended(name)
 
-    def _absent(self, problem: str, hint: str) -> NotFoundError | OverloadedError:
+    def _forget_ended(self, name: str) -> None:
+        versions = self._versions[name]
+        ended = sorted(version for version, record in versions.items() if record.state == "END")
+        for version in ended[:-MAX_ENDED]:
+            del versions[version]
+
+    def _labelled(self, name: str, label: str) -> int:
+        labels = self._labels.get(name, {})
+        if label not in labels:
+            self._find(name, None)  # an unknown model is told before its label
+            hint = suggest(label, labels) or _listing("Labels", labels)
+            raise LabelNotFoundError(f"model {name!r} has no label {label!r}", model=name, label=label, hint=hint)
+        return labels[label]
+
+    def _find(self, name: str, version: int | None) -> _Version:
+        versions = self._available.get(name)
+        if versions is None:
+            hint = suggest(name, self._available) or _listing("Models", self._available)
+            raise self._absent(f"no model {name!r}", name, version, hint)
+        record = versions[next(reversed(versions))] if version is None else versions.get(version)
+        if record is None:
+            problem = f"model {name!r} has no version {version}"
+            raise self._absent(problem, name, version, _listing("Versions", versions))
+        return record
+
+    def _absent(self, problem: str, name: str, version: int | None, hint: str) -> NotFoundError | OverloadedError:
         if self._expected:
             return OverloadedError(
                 f"{problem} yet",
                 code="model_loading",
                 hint=f"{len(self._expected)} bundles are still loading; try again later.",
             )
-        return NotFoundError(problem, code="model_not_found", hint=hint)
+        return ModelNotFoundError(problem, model=name, version=version, hint=hint)
 
-    def _close_if_free(self, served: _Served) -> None:
+    def _close_if_free(self, record: _Version) -> None:
         with self._changed:
-            if served.leases or served.is_closing:
+            if record.leases or record.is_closing or record.model is None:
                 return
-            served.is_closing = True  # two threads may see the last lease end
+            record.is_closing = True  # two threads may see the last lease end
+            model = record.model
         try:
-            served.ranker.close()
+            model.close()
         finally:
             with self._changed:
-                self._draining.remove(served)
+                record.state, record.model = "END", None
+                self._draining.remove(record)
+                if record.name in self._versions:
+                    self._forget_ended(record.name)
                 self._changed.notify_all()
 
 

@@ -1,4 +1,4 @@
-"""The serving process: its socket, the loading of models, signals, and the drain at the end.
+"""The serving process: its ports, the loading of models, signals, and the drain at the end.
 
 The port opens at once, so that liveness is answered while models load; `/readyz` and ranking say 503 until they are
 there. A model that cannot be loaded at start ends the process: nobody is left with a server that serves half.
@@ -20,13 +20,16 @@ from typing import Any, Final
 import uvicorn
 
 from recserve.errors import ConfigError, InvariantError, RecserveError
-from recserve.serving.contract import OpenRanker, RecordSink
-from recserve.serving.http import HttpApp
+from recserve.serving.body import Receive, Scope, Send
+from recserve.serving.contract import OpenModel, RecordSink
+from recserve.serving.dialects import DEFAULT_DIALECT, App, Companion, Port, Serving
 from recserve.serving.http_protocol import bounded_protocol
 from recserve.serving.messages import Limits
 from recserve.serving.rank_threads import RankThreads
 from recserve.serving.registry import Registry
+from recserve.serving.repository import Repository
 from recserve.serving.service import RankService
+from recserve.serving.statistics import Statistics
 
 BACKLOG: Final = 2048
 """Connections that the system keeps until the event loop accepts them."""
@@ -39,9 +42,11 @@ class ServeOptions:
     """How to serve.
 
     Attributes:
-        bundles: directories of the bundles.
+        bundles: directories of the versions to serve: bundles of rankers and plain models. None only where every port
+            speaks a dialect whose clients load the models.
         host: address to listen on.
         port: 0 for a free one.
+        ports: what to listen on; if empty, one port, `port`, in recserve's own dialect.
         rank_threads: requests that are ranked at once; 0 ranks on the event loop.
         max_waiting: requests that may wait for a rank thread.
         drain_s: seconds that running requests have to end after SIGTERM or SIGINT.
@@ -51,13 +56,14 @@ class ServeOptions:
     bundles: Sequence[str]
     host: str = "127.0.0.1"
     port: int = 8501
+    ports: Sequence[Port] = ()
     rank_threads: int = 1
     max_waiting: int = 256
     drain_s: float = 10.0
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
-        if not self.bundles:
+        if not self.bundles and not (self.ports and all(port.kind.starts_empty for port in self.ports)):
             raise ConfigError("no bundle to serve", hint="Name at least one bundle directory.")
         minimums = {
             "rank_threads": (self.rank_threads, 0),
@@ -70,9 +76,16 @@ class ServeOptions:
         for name, (value, least) in minimums.items():
             if not value >= least:
                 raise ConfigError(f"{name} is {value}", hint=f"It is at least {least}.")
+        dialects = [port.dialect for port in self.ports]
+        if repeated := sorted({name for name in dialects if dialects.count(name) > 1}):
+            raise ConfigError(f"dialect {repeated[0]!r} has two ports", hint="Give each dialect one port.")
         for name in ("body_timeout_s", "head_timeout_s"):
             if not (seconds := getattr(self.limits, name)) > 0:
                 raise ConfigError(f"{name} is {seconds}", hint="It is above 0.")
+
+    def listeners(self) -> Sequence[Port]:
+        """What to listen on."""
+        return self.ports or (Port(DEFAULT_DIALECT, self.port),)
 
 
 class ServerProcess:
@@ -80,24 +93,28 @@ class ServerProcess:
 
     Args:
         options: how to serve.
-        open_ranker: opens and warms the ranker of a bundle.
+        open_model: opens and warms the model in the directory of a version.
         records: where served records go; closed at the end.
-        on_ready: called with the address (`http://host:port`) once all models are served.
+        on_ready: called with the address of the first port (`http://host:port`) once all models are served.
+
+    Attributes:
+        addresses: dialect → address, once the ports are open.
     """
 
     def __init__(
         self,
         options: ServeOptions,
-        open_ranker: OpenRanker,
+        open_model: OpenModel,
         *,
         records: RecordSink | None = None,
         on_ready: Callable[[str], None] | None = None,
     ) -> None:
+        self.addresses: dict[str, str] = {}
         self._options = options
-        self._open_ranker = open_ranker
         self._records = records
         self._on_ready = on_ready
         self._registry = Registry()
+        self._repository = Repository(self._registry, open_model)
         self._failure: RecserveError | None = None
         self._server: _Server | None = None
 
@@ -105,26 +122,52 @@ class ServerProcess:
         """Serve until a signal or `stop`, then drain and close.
 
         Raises:
-            ConfigError: the address cannot be listened on, or a bundle cannot be loaded.
+            ConfigError: an address cannot be listened on, or a model cannot be loaded.
         """
         options = self._options
-        listener = bind(options.host, options.port)
         for bundle in options.bundles:
             self._registry.expect(bundle)
         threads = RankThreads(options.rank_threads, options.max_waiting)
-        service = RankService(self._registry, self._records)
-        self._server = server = _Server(
-            HttpApp(service, threads, options.limits, readiness=self._is_ready), options.limits, options.drain_s
-        )
-        loading = threading.Thread(target=self._load, args=(address_of(listener),), name="recserve-load", daemon=True)
-        loading.start()
+        listeners: list[socket.socket] = []
+        companions: list[Companion] = []
         try:
-            server.run([listener])
+            app = self._open_ports(threads, listeners, companions)
+            self._server = server = _Server(app, options.limits, options.drain_s)
+            threading.Thread(target=self._load, name="recserve-load", daemon=True).start()
+            server.run(listeners)
         finally:
-            listener.close()
+            for companion in companions:
+                companion.stop(options.drain_s)
+            for listener in listeners:
+                listener.close()
             self._close(threads)
         if self._failure is not None:
             raise self._failure
+
+    def _open_ports(self, threads: RankThreads, listeners: list[socket.socket], companions: list[Companion]) -> _Ports:
+        """Listen on every port; what is opened goes into the lists, also where a later port fails."""
+        service, statistics = RankService(self._registry, self._records), Statistics()
+        apps: dict[int, App] = {}
+        for port in self._options.listeners():
+            serving = Serving(
+                service=service,
+                registry=self._registry,
+                repository=self._repository,
+                threads=threads,
+                limits=self._options.limits,
+                readiness=self._is_ready,
+                statistics=statistics,
+                model=port.model,
+            )
+            build = port.kind.load_builder()
+            if port.kind.transport == "grpc":
+                companions.append(companion := build(serving, self._options.host, port.number))
+                self.addresses[port.dialect] = f"{self._options.host}:{companion.port}"
+                continue
+            listeners.append(listener := bind(self._options.host, port.number))
+            apps[listener.getsockname()[1]] = build(serving)
+            self.addresses[port.dialect] = address_of(listener)
+        return _Ports(apps)
 
     def stop(self) -> None:
         """Begin the drain; from any thread."""
@@ -132,17 +175,13 @@ class ServerProcess:
             self._server.should_exit = True
 
     def _is_ready(self) -> bool:
-        return self._registry.is_ready() and self._server is not None and not self._server.should_exit
+        is_loaded = self._registry.is_ready() if self._options.bundles else not self._registry.loading()
+        return is_loaded and self._server is not None and not self._server.should_exit
 
-    def _load(self, address: str) -> None:
+    def _load(self) -> None:
         try:
             for bundle in self._options.bundles:
-                ranker = self._open_ranker(bundle)
-                try:
-                    self._registry.publish(ranker, bundle)
-                except ConfigError:
-                    ranker.close()
-                    raise
+                self._repository.load_version(bundle, bundle)
         except RecserveError as error:
             self._failure = error
         except Exception as error:
@@ -155,7 +194,7 @@ class ServerProcess:
         gc.collect()
         gc.freeze()
         if self._on_ready is not None:
-            self._on_ready(address)
+            self._on_ready(next(iter(self.addresses.values())))
 
     def _close(self, threads: RankThreads) -> None:
         if not threads.close(self._options.drain_s):
@@ -167,10 +206,24 @@ class ServerProcess:
             self._records.close()
 
 
+class _Ports:
+    """One ASGI application for all ports: each port's own answers what comes in on it.
+
+    Args:
+        apps: by port number.
+    """
+
+    def __init__(self, apps: dict[int, App]) -> None:
+        self._apps = apps
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._apps[scope["server"][1]](scope, receive, send)
+
+
 class _Server(uvicorn.Server):
     """Uvicorn, but a signal that ends it cleanly is not raised again: the exit code says how it ended."""
 
-    def __init__(self, app: HttpApp, limits: Limits, drain_s: float) -> None:
+    def __init__(self, app: App, limits: Limits, drain_s: float) -> None:
         config = uvicorn.Config(
             app,
             http=bounded_protocol(limits),

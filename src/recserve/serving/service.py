@@ -11,6 +11,7 @@ import numpy as np
 
 from recserve.serving.contract import RankResult, RecordSink, ServedRecord
 from recserve.serving.messages import RankAnswer, RankCall
+from recserve.serving.refusals import WrongKindError
 from recserve.serving.registry import Registry
 
 _log: Final = logging.getLogger("recserve.serving")
@@ -40,9 +41,12 @@ class RankService:
             NotFoundError: no such model or version.
             RequestError: the ranker cannot take the columns or ids of the call.
             OverloadedError: the model is still loading.
+            WrongKindError: the model does not rank.
         """
         begin_s = perf_counter()
         with self.registry.lease(model, version) as ranker:
+            if not hasattr(ranker, "rank"):
+                raise WrongKindError(f"model {model!r} does not rank", hint=f"Ask it with /v1/models/{model}:predict.")
             result = ranker.rank(call.user, call.context, call.candidates, top_k=call.top_k, items=call.items)
         rank_us = (perf_counter() - begin_s) * 1e6
         request_id = call.request_id or os.urandom(8).hex()

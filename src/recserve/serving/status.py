@@ -17,7 +17,20 @@ from recserve.errors import (
     RecserveError,
     RequestError,
 )
-from recserve.serving.refusals import BodyTimeoutError, BodyTooLargeError, MethodNotAllowedError
+from recserve.serving.compression import UnsupportedCodingError
+from recserve.serving.refusals import (
+    BodyTimeoutError,
+    BodyTooLargeError,
+    InputNamesError,
+    InputTypeError,
+    LabelNotFoundError,
+    MethodNotAllowedError,
+    ModelNotFoundError,
+    OutputNamesError,
+    SignatureNotFoundError,
+    UnsupportedError,
+    WrongKindError,
+)
 
 OK: Final = 200
 NOT_READY: Final = 503
@@ -30,6 +43,15 @@ STATUS: Final[dict[type[RecserveError], int]] = {
     DataError: 400,
     CellError: 400,
     NotFoundError: 404,
+    ModelNotFoundError: 404,
+    LabelNotFoundError: 404,
+    WrongKindError: 400,
+    SignatureNotFoundError: 400,
+    InputNamesError: 400,
+    InputTypeError: 400,
+    OutputNamesError: 400,
+    UnsupportedCodingError: 415,
+    UnsupportedError: 501,
     MethodNotAllowedError: 405,
     BodyTimeoutError: 408,
     BodyTooLargeError: 413,

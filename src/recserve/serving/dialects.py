@@ -1,0 +1,162 @@
+"""The protocols that a port can speak, by name: one row each, and what their builders get.
+
+A builder is named by its module and function, so that a dialect that is not asked for is not imported. To add one,
+write `def build_x(serving: Serving) -> App` (an ASGI application) and add its row to `DIALECTS`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, Protocol
+
+from recserve.errors import ConfigError, RequestError, suggest
+from recserve.serving.body import Receive, Scope, Send
+from recserve.serving.messages import Limits
+from recserve.serving.rank_threads import RankThreads
+from recserve.serving.registry import Registry
+from recserve.serving.repository import Repository
+from recserve.serving.service import RankService
+from recserve.serving.statistics import Statistics
+
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+"""An ASGI 3 application that is only given `http` connections."""
+
+DEFAULT_DIALECT: Final = "recserve"
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What every dialect shares.
+
+    Attributes:
+        service: answers rank calls.
+        registry: the served models.
+        repository: where models are loaded from and unloaded.
+        threads: where parsing, running and encoding go.
+        limits: what one request may ask for.
+        readiness: whether the process takes requests: every model is loaded, and it does not drain.
+        statistics: what was answered so far, by model version.
+        model: the model of paths that name none; empty where the port was not given one.
+        environment: environment variables, for the platforms that configure by them.
+    """
+
+    service: RankService
+    registry: Registry
+    repository: Repository
+    threads: RankThreads
+    limits: Limits
+    readiness: Callable[[], bool]
+    statistics: Statistics = field(default_factory=Statistics)
+    model: str = ""
+    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
+
+    def default_model(self) -> str:
+        """The model of paths that name none: the one given to the port, else the only one served.
+
+        Raises:
+            RequestError: none was given, and several models are served, or none.
+        """
+        if self.model:
+            return self.model
+        names = self.registry.names()
+        if len(names) == 1:
+            return names[0]
+        served = ", ".join(map(repr, names)) or "none"
+        raise RequestError(
+            "it is not known which model answers",
+            code="no_default_model",
+            hint=f"Models served: {served}. Start the server with --dialect NAME:PORT=MODEL.",
+        )
+
+
+class Companion(Protocol):
+    """A server of another transport beside HTTP, such as gRPC."""
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+
+    def stop(self, grace_s: float) -> None:
+        """Take no more requests, and end after the running ones or after `grace_s` seconds."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """One protocol.
+
+    Attributes:
+        summary: one line, for `--help`.
+        port: the port that its clients expect.
+        builder: `module:function`. For `http`, `(serving: Serving) -> App`; for `grpc`,
+            `(serving: Serving, host: str, port: int) -> Companion`, which listens when it returns.
+        starts_empty: whether a process that speaks it may start without a model, since its clients load them.
+    """
+
+    summary: str
+    port: int
+    builder: str
+    transport: Literal["http", "grpc"] = "http"
+    starts_empty: bool = False
+
+    def load_builder(self) -> Callable[..., Any]:
+        """Import the builder."""
+        module, _, function = self.builder.partition(":")
+        builder: Callable[..., Any] = getattr(importlib.import_module(module), function)
+        return builder
+
+
+_HERE: Final = "recserve.serving"
+
+DIALECTS: Final[dict[str, Dialect]] = {
+    "recserve": Dialect(
+        "recserve's own :rank and pages, with TensorFlow Serving", 8501, f"{_HERE}.http:build_recserve"
+    ),
+    "tfs": Dialect("TensorFlow Serving REST, to the letter", 8501, f"{_HERE}.tfs.app:build_tfs"),
+    "kserve-v1": Dialect("KServe V1", 8080, f"{_HERE}.kserve_v1:build_kserve_v1"),
+    "vertex": Dialect("Vertex AI; routes and port from AIP_*", 8080, f"{_HERE}.vertex:build_vertex"),
+    "h2o": Dialect("H2O Driverless AI, /model/score", 8080, f"{_HERE}.h2o:build_h2o"),
+}
+
+
+@dataclass(frozen=True)
+class Port:
+    """A port of the server.
+
+    Attributes:
+        dialect: a name of `DIALECTS`.
+        number: 0 for a free one.
+        model: the model of paths that name none; empty for the only one served.
+    """
+
+    dialect: str
+    number: int
+    model: str = ""
+
+    @property
+    def kind(self) -> Dialect:
+        """The row of its dialect."""
+        return DIALECTS[self.dialect]
+
+
+def parse_port(text: str, environment: Mapping[str, str] = os.environ) -> Port:
+    """Read `NAME[:PORT][=MODEL]`; without a port the usual one of the dialect.
+
+    Raises:
+        ConfigError: an unknown name, or a port that is no number.
+    """
+    rest, _, model = text.partition("=")
+    name, colon, number = rest.partition(":")
+    if name not in DIALECTS:
+        hint = suggest(name, DIALECTS) or f"Dialects: {', '.join(DIALECTS)}."
+        raise ConfigError(f"there is no dialect {name!r}", where=f"--dialect {text}", hint=hint)
+    if colon and not (number.isascii() and number.isdigit() and len(number) <= 5):
+        raise ConfigError(
+            f"port {number!r} is no number", where=f"--dialect {text}", hint="Write NAME:PORT, such as tfs:8501."
+        )
+    if colon:
+        return Port(name, int(number), model)
+    given = environment.get("AIP_HTTP_PORT", "") if name == "vertex" else ""
+    return Port(name, int(given) if given.isdigit() else DIALECTS[name].port, model)
