@@ -1,0 +1,89 @@
+"""Request JSON → Python values, with the tokens NaN and Infinity, and however deep a caller nests it.
+
+Depth costs the parsers of C and Python their stack. So what lies deeper than `MAX_DEPTH` is cut out before the text is
+parsed: a list or object at that depth reads as an empty one, and whoever walks there refuses the depth.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final
+
+import numpy as np
+import orjson
+
+from recserve.errors import RequestError
+
+MAX_DEPTH: Final = 200
+"""Lists and objects within one another that are read; deeper ones are read as empty."""
+
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STEP: Final = np.zeros(256, np.int8)
+_STEP[[ord("["), ord("{")]] = 1
+_STEP[[ord("]"), ord("}")]] = -1
+
+
+class JsonError(RequestError):
+    """The text is not JSON.
+
+    Attributes:
+        reason: what the parser says.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"failed to parse the request JSON buffer: {reason}")
+        self.reason = reason
+
+
+def read_json(text: bytes) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        JsonError: it is none.
+    """
+    if not text:
+        raise JsonError("The document is empty. at 0")
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as caught:
+        return _read_slowly(text, caught)
+
+
+def _read_slowly(text: bytes, first: orjson.JSONDecodeError) -> Any:
+    """Texts with NaN or Infinity, very deep ones, and those that are no JSON at all."""
+    try:
+        decoded = text.decode()
+    except UnicodeDecodeError as error:
+        raise JsonError(f"Invalid encoding in string. at {error.start}") from None
+    is_deep = _depth(text) > MAX_DEPTH
+    if not is_deep and not any(token in text for token in (b"NaN", b"Inf")):
+        raise JsonError(f"{first.msg} at {first.pos}")
+    try:
+        if is_deep:
+            return json.loads(_cut(text).decode())
+        return json.loads(decoded)
+    except (ValueError, RecursionError) as error:
+        reason = f"{error.msg} at {error.pos}" if isinstance(error, json.JSONDecodeError) else str(error)
+        raise JsonError(reason) from None
+
+
+def _depths(text: bytes) -> np.ndarray[Any, np.dtype[np.int32]]:
+    """int32[bytes]: how many lists and objects are open after each byte. Brackets in strings do not count."""
+    blank = _STRING.sub(lambda found: b" " * len(found[0]), text)
+    return np.cumsum(_STEP[np.frombuffer(blank, np.uint8)], dtype=np.int32)
+
+
+def _depth(text: bytes) -> int:
+    return int(_depths(text).max(initial=0))
+
+
+def _cut(text: bytes) -> bytes:
+    """The text without what lies deeper than `MAX_DEPTH`."""
+    depths = _depths(text)
+    if depths[-1] != 0:
+        raise JsonError(f"Missing a comma or ] or }} after an array or object. at {len(text)}")
+    before = np.concatenate(([np.int32(0)], depths[:-1]))
+    is_kept = np.minimum(depths, before) <= MAX_DEPTH  # the brackets of the first value too deep stay, empty
+    cut: bytes = np.frombuffer(text, np.uint8)[is_kept].tobytes()
+    return cut

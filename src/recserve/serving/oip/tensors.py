@@ -1,0 +1,230 @@
+"""One tensor ↔ the two forms that it has on the wire: JSON `data`, and bytes.
+
+Errors are worded as Triton words them, since clients match on its texts; what Triton answers with 500 is 400 here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any, Final
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from recserve.errors import RequestError
+from recserve.serving.oip.bytes_tensor import CutOffError, SurplusError, pack_bytes, unpack_bytes
+from recserve.serving.oip.datatypes import BINARY_ONLY, DTYPE_OF
+from recserve.signatures import numpy_dtype
+
+MAX_NESTING: Final = 100
+"""Lists within one another that `data` may not reach."""
+
+_INT64_MAX: Final = 2**63 - 1
+_NUMPY_DTYPE: Final = {datatype: numpy_dtype(dtype) for datatype, dtype in DTYPE_OF.items()}
+
+
+def count_elements(name: str, shape: Sequence[int]) -> int:
+    """The number of elements of a shape.
+
+    Raises:
+        RequestError: a size, or their product, is beyond int64.
+    """
+    text = f"[{','.join(map(str, shape))}]"
+    if any(size > _INT64_MAX for size in shape):
+        raise RequestError(f"invalid shape for input '{name}': shape {text} contains one or more invalid dimensions")
+    count = math.prod(shape)
+    if count > _INT64_MAX:
+        raise RequestError(
+            f"invalid shape for input '{name}': shape {text} causes total element count to exceed maximum size of "
+            f"{_INT64_MAX}"
+        )
+    return count
+
+
+def count_bytes(name: str, datatype: str, elements: int) -> int:
+    """The bytes of a tensor of fixed-size elements.
+
+    Raises:
+        RequestError: beyond int64.
+    """
+    size = _NUMPY_DTYPE[datatype].itemsize
+    if elements * size > _INT64_MAX:
+        raise RequestError(
+            f"byte size overflow for input '{name}': element count ({elements}) * data type size ({size}) exceeds "
+            f"maximum allowed size ({_INT64_MAX})"
+        )
+    return elements * size
+
+
+def parse_json_data(name: str, datatype: str, shape: Sequence[int], data: object, model: str) -> NDArray[Any]:
+    """The tensor whose elements JSON lists, flat or nested, in row-major order.
+
+    Raises:
+        RequestError: no list, nested too deep, an element of another type or beyond the datatype, or a number of
+            elements that the shape does not have; FP16 and BF16, which travel in binary form only.
+    """
+    if datatype in BINARY_ONLY:
+        raise RequestError(
+            f"receiving {datatype} data via JSON is not supported. Please use the binary data format for input {name}"
+        )
+    if datatype not in DTYPE_OF:
+        raise RequestError(f"invalid datatype for input {name}")
+    elements = count_elements(name, shape)
+    if datatype != "BYTES":
+        count_bytes(name, datatype, elements)
+    if not isinstance(data, list):
+        raise RequestError("Unable to parse 'data': attempt to access JSON non-array as array")
+    flat = [] if elements == 0 else _flatten(data)
+    values = _strings(flat) if datatype == "BYTES" else _numbers(name, datatype, flat)
+    if len(flat) != elements:
+        raise RequestError(_count_problem(name, datatype, elements, len(flat), model))
+    return values.reshape(shape)
+
+
+def _count_problem(name: str, datatype: str, expected: int, got: int, model: str) -> str:
+    if datatype == "BYTES":
+        return f"expected {expected} string elements for inference input '{name}' for model '{model}', got {got}"
+    if got > expected:
+        return "Unable to parse 'data': Shape does not match true shape of 'data' field"
+    return "Failed to parse 'data' field: shape does not match true shape"
+
+
+def _flatten(data: list[Any]) -> list[Any]:
+    """The elements of nested lists, level by level, so that C loops do the work."""
+    for _ in range(MAX_NESTING - 1):
+        kinds = set(map(type, data))
+        if list not in kinds:
+            return data
+        if len(kinds) == 1:
+            data = list(chain.from_iterable(data))
+        else:  # elements and lists of elements side by side: odd, but Triton takes it
+            data = list(chain.from_iterable(item if type(item) is list else (item,) for item in data))
+    raise RequestError(f"Unable to parse 'data': JSON nesting depth exceeds maximum allowed limit ({MAX_NESTING})")
+
+
+def _strings(flat: list[Any]) -> NDArray[Any]:
+    if set(map(type, flat)) - {str}:
+        raise RequestError("Unable to parse JSON bytes array: attempt to access JSON non-string as string")
+    try:
+        encoded = list(map(str.encode, flat))
+    except UnicodeEncodeError:
+        raise RequestError("Unable to parse JSON bytes array: a string is not valid Unicode") from None
+    values = np.empty(len(flat), object)
+    values[:] = encoded
+    return values
+
+
+def _numbers(name: str, datatype: str, flat: list[Any]) -> NDArray[Any]:
+    dtype = _NUMPY_DTYPE[datatype]
+    if set(map(type, flat)) - _JSON_TYPES[dtype.kind]:
+        raise RequestError(f"Unable to parse 'data': {_mismatch(dtype)}")
+    try:
+        if dtype.kind != "f":
+            return np.array(flat, dtype)
+        with np.errstate(over="ignore"):  # beyond float32 is infinity
+            return np.array(flat, np.float64).astype(dtype)
+    except OverflowError:
+        if dtype.kind == "u" and min(flat) < 0:
+            raise RequestError(f"Unable to parse 'data': {_mismatch(dtype)}") from None
+        raise RequestError(
+            f"Unable to parse 'data': a number for input '{name}' is out of range for {datatype}"
+        ) from None
+
+
+_JSON_TYPES: Final[dict[str, set[type]]] = {"b": {bool}, "i": {int}, "u": {int}, "f": {int, float}}
+
+
+def _mismatch(dtype: np.dtype[Any]) -> str:
+    wanted, read_as = {
+        "b": ("boolean", "boolean"),
+        "i": ("signed-integer", "signed-integer"),
+        "u": ("unsigned-integer", "unsigned-integer"),
+        "f": ("number", "double"),
+    }[dtype.kind]
+    return f"attempt to access JSON non-{wanted} as {read_as}"
+
+
+def parse_binary(name: str, datatype: str, shape: Sequence[int], packed: memoryview, model: str) -> NDArray[Any]:
+    """The tensor of bytes: little-endian, row-major; BYTES as lengths and elements in turn. It may be a view.
+
+    Raises:
+        RequestError: the bytes are not those of such a tensor.
+    """
+    if datatype not in DTYPE_OF:
+        raise RequestError(f"invalid datatype for input {name}")
+    elements = count_elements(name, shape)
+    if datatype == "BYTES":
+        return _parse_bytes(name, packed, elements, model).reshape(shape)
+    expected = count_bytes(name, datatype, elements)
+    if len(packed) != expected:
+        raise RequestError(
+            f"input byte size mismatch for input '{name}' for model '{model}'. Expected {expected}, got {len(packed)}"
+        )
+    dtype = _NUMPY_DTYPE[datatype]
+    if dtype.kind == "b":  # any byte but 0 is true
+        return (np.frombuffer(packed, np.uint8) != 0).reshape(shape)
+    values = np.frombuffer(packed, dtype).reshape(shape)
+    aligned: NDArray[Any] = np.require(values, requirements=["A"])  # after JSON, numbers may begin at odd addresses
+    return aligned
+
+
+def _parse_bytes(name: str, packed: memoryview, elements: int, model: str) -> NDArray[Any]:
+    place = f"inference input '{name}' for model '{model}'"
+    try:
+        return unpack_bytes(packed, elements)
+    except CutOffError as error:
+        raise RequestError(f"expected {elements} string elements for {place}, got {error.element}") from None
+    except SurplusError as error:
+        raise RequestError(
+            f"unexpected number of string elements {elements + 1} for {place}, expecting {elements}: "
+            f"{error.surplus_bytes} bytes are left after the last one"
+        ) from None
+
+
+def encode_json_data(name: str, tensor: NDArray[Any]) -> bytes:
+    """The elements as one flat JSON list; NaN and infinities as the tokens NaN, Infinity and -Infinity.
+
+    Raises:
+        RequestError: FP16 and BF16 numbers; BYTES that are not UTF-8.
+    """
+    flat = np.ascontiguousarray(tensor).reshape(-1)
+    if flat.dtype.kind == "O":
+        return _encode_strings(name, flat)
+    if flat.dtype.itemsize == 2 and flat.dtype.kind not in "iu":
+        datatype = "FP16" if flat.dtype.kind == "f" else "BF16"
+        raise RequestError(
+            f"sending {datatype} data via JSON is not supported. Please use the binary data format for output {name}"
+        )
+    text = orjson.dumps(flat, option=orjson.OPT_SERIALIZE_NUMPY)
+    if flat.dtype.kind == "f" and not np.isfinite(flat).all():
+        return _name_odd_numbers(text, flat)
+    return text
+
+
+def _name_odd_numbers(text: bytes, flat: NDArray[Any]) -> bytes:
+    """Put NaN, Infinity or -Infinity for each `null`, which is what orjson writes for them."""
+    odd = flat[~np.isfinite(flat)]
+    names = np.where(np.isnan(odd), b"NaN", np.where(odd > 0, b"Infinity", b"-Infinity")).tolist()
+    pieces = [b""] * (2 * len(names) + 1)
+    pieces[::2] = text.split(b"null")
+    pieces[1::2] = names
+    return b"".join(pieces)
+
+
+def _encode_strings(name: str, flat: NDArray[Any]) -> bytes:
+    try:
+        return orjson.dumps(list(map(bytes.decode, flat.tolist())))
+    except UnicodeDecodeError:
+        raise RequestError(
+            f"output '{name}' holds bytes that are not UTF-8. Please use the binary data format for output {name}"
+        ) from None
+
+
+def encode_binary(tensor: NDArray[Any]) -> bytes:
+    """The bytes of a tensor: little-endian, row-major; BYTES as lengths and elements in turn."""
+    if tensor.dtype.kind == "O":
+        return pack_bytes(tensor)
+    return np.ascontiguousarray(tensor).astype(tensor.dtype.newbyteorder("<"), copy=False).tobytes()
