@@ -11,7 +11,9 @@ from recserve.scoring import (  # noqa: F401  (they fill the registry)
     ops_blocks,
     ops_constants,
     ops_numbers,
+    ops_ranks,
     ops_states,
+    ops_terms,
     ops_text,
     ops_trees,
 )
@@ -96,7 +98,7 @@ class Graph:
         return self.nodes[self._node_of[number]]
 
     def dtype_of(self, number: int) -> DType:
-        """dtype of a value."""
+        """The dtype of a value."""
         return self._dtypes[number]
 
     def input(self, column: str, dtype: DType) -> Value:

@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from recserve.dtypes import F64, U8
 from recserve.errors import ConfigError, InvariantError, suggest
-from recserve.scoring.cells import DType
+from recserve.scoring.cells import DTYPES, DType
 from recserve.scoring.params import Param
 
 Results = Callable[[Sequence[DType], Mapping[str, Any]], tuple[DType, ...]]
+Block = Callable[[Mapping[str, Any], F64, U8], tuple[F64, U8]]
 Check = Callable[[Sequence[DType], Mapping[str, Any]], str | None]
 
 
@@ -25,9 +27,15 @@ class OpSpec:
         results: dtypes of the results, of argument dtypes and parameters.
         params: by name.
         is_strict: the function gets values, and only where all arguments are valid; else it gets cells.
-        function: strict: (params, *values) → value, or a tuple of values where there are many results; None is
-            missing, and RowFailure fails the cell. Not strict: (params, *cells) → cell, or a tuple of cells.
+        function: (params, ...), without params where the op has none. Strict: (params, *values) → value, or a tuple of
+            values where there are many results; None is missing, and RowFailure fails the cell. Not strict:
+            (params, *cells) → cell, or a tuple of cells.
         has_many: it may have several results, so that the function gives a tuple.
+        block: the same for many rows with NumPy, for the compiled run of ops that have no kernel: (params, xs, states)
+            → (results, states), float64[arguments or results, rows] and uint8 of the same shape (VALID or
+            MISSING_STATE; no row with a failed argument is handed in, and for strict ops none with a missing one).
+            Arguments and results must be numbers or booleans. Without it the function runs once for each distinct row
+            of arguments.
         check: what is wrong with parameters and arguments together, or None.
     """
 
@@ -39,6 +47,7 @@ class OpSpec:
     function: Callable[..., Any]
     has_many: bool = False
     check: Check | None = None
+    block: Block | None = None
 
 
 OPS: Final[dict[str, OpSpec]] = {}
@@ -54,6 +63,27 @@ def constant_results(result: str) -> Results:
     return results
 
 
+def of_dtype(dtypes: Sequence[DType], params: Mapping[str, Any]) -> tuple[DType, ...]:  # noqa: ARG001
+    """The dtype that the parameter `dtype` names."""
+    dtype: DType = params["dtype"]
+    return (dtype,)
+
+
+def same_as_first(dtypes: Sequence[DType], params: Mapping[str, Any]) -> tuple[DType, ...]:  # noqa: ARG001
+    """That of the first argument."""
+    return (dtypes[0],)
+
+
+def numbers(count: Callable[[Mapping[str, Any]], int]) -> Results:
+    """As many numbers as `count` says for the parameters."""
+
+    def results(dtypes: Sequence[DType], params: Mapping[str, Any]) -> tuple[DType, ...]:  # noqa: ARG001
+        one: tuple[DType, ...] = ("number",)
+        return one * count(params)
+
+    return results
+
+
 def define(
     name: str,
     args: str,
@@ -63,6 +93,7 @@ def define(
     is_strict: bool = True,
     has_many: bool = False,
     check: Check | None = None,
+    block: Block | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorator that registers a function as an op; see `OpSpec` for the arguments."""
 
@@ -70,7 +101,9 @@ def define(
         if name in OPS:
             raise InvariantError(f"op {name!r} is defined twice")
         results = constant_results(result) if isinstance(result, str) else result
-        OPS[name] = OpSpec(name, tuple(args.split()), results, params or {}, is_strict, function, has_many, check)
+        OPS[name] = OpSpec(
+            name, tuple(args.split()), results, params or {}, is_strict, function, has_many, check, block
+        )
         return function
 
     return register
@@ -109,4 +142,4 @@ def result_dtypes(spec: OpSpec, dtypes: Sequence[DType], params: Mapping[str, An
     if spec.check is not None and (problem := spec.check(dtypes, params)):
         raise ConfigError(f"op {spec.name!r}: {problem}")
     results = spec.results(dtypes, params)
-    return tuple(same if dtype == "T" and same else dtype for dtype in results)
+    return tuple(same if same and dtype not in DTYPES else dtype for dtype in results)

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from recserve.scoring.cells import MISSING, Cell, DType, merged, valid
-from recserve.scoring.op import define
+from recserve.scoring.op import define, numbers
 from recserve.scoring.params import Param
 
 Params = Mapping[str, Any]
@@ -88,7 +88,7 @@ def _check_dense(dtypes: Sequence[DType], params: Params) -> str | None:
 @define(
     "dense",
     "number*",
-    lambda dtypes, params: ("number",) * params["weights"].shape[1],
+    numbers(lambda params: params["weights"].shape[1]),
     params={
         "weights": Param("matrix"),
         "bias": Param("numbers"),
@@ -109,7 +109,8 @@ def dense(params: Params, *xs: float) -> tuple[float, ...]:
 
 
 def _as_many(dtypes: Sequence[DType], params: Params) -> tuple[DType, ...]:  # noqa: ARG001
-    return ("number",) * len(dtypes)
+    one: tuple[DType, ...] = ("number",)
+    return one * len(dtypes)
 
 
 def _total(values: Sequence[float]) -> Any:
@@ -120,7 +121,7 @@ def _total(values: Sequence[float]) -> Any:
 
 
 @define("softmax", "number*", _as_many, has_many=True)
-def softmax(params: Params, *xs: float) -> tuple[float, ...]:
+def softmax(*xs: float) -> tuple[float, ...]:
     """exp(x - max) / Σ exp(x - max): as many results as arguments."""
     top = max(xs, default=0.0)
     powers = [np.exp(np.float64(x) - top) for x in xs]
@@ -129,8 +130,8 @@ def softmax(params: Params, *xs: float) -> tuple[float, ...]:
 
 
 @define("simplemax", "number*", _as_many, has_many=True)
-def simplemax(params: Params, *xs: float) -> tuple[float, ...]:
-    """x / Σ x: as many results as arguments."""
+def simplemax(*xs: float) -> tuple[float, ...]:
+    """Each x / Σ x: as many results as arguments."""
     total = _total(xs)
     return tuple(float(np.float64(x) / total) for x in xs)
 
@@ -177,7 +178,7 @@ def _define_weighted() -> None:
 
     @define("weighted_median", "number*", "number", params=weighted, is_strict=False, check=_check_weights)
     def weighted_median(params: Params, *cells: Cell) -> Cell:
-        """The value, in ascending order, at which half of the weights is reached; missing ones as in `weighted_mean`."""
+        """The value, in ascending order, at which half of the weights is reached; missing as in `weighted_mean`."""
         known = _known(cells, params["weights"].tolist(), params["skip_missing"])
         if isinstance(known, Cell) or not known:
             return known if isinstance(known, Cell) else MISSING
@@ -192,7 +193,7 @@ def _define_weighted() -> None:
     @define(
         "vote",
         "T*",
-        lambda dtypes, params: ("number",) * len(params["classes"]),
+        numbers(lambda params: len(params["classes"])),
         params={**weighted, "classes": Param("values")},
         is_strict=False,
         has_many=True,

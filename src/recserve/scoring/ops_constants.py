@@ -1,22 +1,17 @@
-"""Ops without arguments: constants and cells that always fail. `input` and `unparsed` are read by the program itself."""
+"""Ops without arguments: constants, cells that always fail, and raw columns, which the program reads itself."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from recserve.scoring.cells import DTYPES, Cell, DType, failed, valid
-from recserve.scoring.op import define
+from recserve.scoring.cells import DTYPES, MISSING, Cell, DType, failed, valid
+from recserve.scoring.op import define, of_dtype
 from recserve.scoring.ops_tables import dtype_of
 from recserve.scoring.params import Param
 
 Params = Mapping[str, Any]
 _DTYPE = Param("text", choices=DTYPES)
-
-
-def _of_dtype(dtypes: Sequence[DType], params: Params) -> tuple[DType, ...]:  # noqa: ARG001
-    dtype: DType = params["dtype"]
-    return (dtype,)
 
 
 def _check_constant(dtypes: Sequence[DType], params: Params) -> str | None:  # noqa: ARG001
@@ -27,7 +22,7 @@ def _check_constant(dtypes: Sequence[DType], params: Params) -> str | None:  # n
 @define(
     "constant",
     "",
-    _of_dtype,
+    of_dtype,
     params={"value": Param("value", None), "dtype": _DTYPE},
     is_strict=False,
     check=_check_constant,
@@ -37,28 +32,16 @@ def constant(params: Params) -> Cell:
     return valid(params["value"])
 
 
-@define("failure", "", _of_dtype, params={"message": Param("text"), "dtype": _DTYPE}, is_strict=False)
+@define("failure", "", of_dtype, params={"message": Param("text"), "dtype": _DTYPE}, is_strict=False)
 def failure(params: Params) -> Cell:
     """A failure in each row."""
     return failed(params["message"])
 
 
-_INPUT_DTYPE = Param("text", choices=("number", "boolean", "string"))
+def _define_sources() -> None:
+    source = {"column": Param("text"), "dtype": Param("text", choices=("number", "boolean", "string"))}
+    define("input", "", of_dtype, params=source, is_strict=False)(lambda params: MISSING)  # noqa: ARG005
+    define("unparsed", "", "boolean", params=source, is_strict=False)(lambda params: valid(False))  # noqa: ARG005
 
 
-@define("input", "", _of_dtype, params={"column": Param("text"), "dtype": _INPUT_DTYPE}, is_strict=False)
-def read_input(params: Params, cell: Cell = Cell(1, None)) -> Cell:  # noqa: B008  (an immutable cell)
-    """The cell of a raw column, parsed; the program hands it in."""
-    return cell
-
-
-@define(
-    "unparsed",
-    "",
-    lambda dtypes, params: ("boolean",),
-    params={"column": Param("text"), "dtype": _INPUT_DTYPE},
-    is_strict=False,
-)
-def unparsed(params: Params, cell: Cell = Cell(0, False)) -> Cell:  # noqa: B008  (an immutable cell)
-    """Whether the raw cell was there and is none of its dtype; the program hands it in."""
-    return cell
+_define_sources()

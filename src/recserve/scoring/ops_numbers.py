@@ -67,7 +67,7 @@ UNARY: Final[dict[str, Callable[[float], Any]]] = {
     "inverse_cloglog": lambda x: 1.0 - np.exp(-np.exp(x)),
     "inverse_loglog": lambda x: np.exp(-np.exp(-x)),
     "inverse_cauchit": lambda x: 0.5 + np.arctan(x) / math.pi,
-    "to_float32": lambda x: np.float32(x),
+    "to_float32": np.float32,
 }
 """One number to one number. `rint` rounds halves to even, `round_half_up` is floor(x + 0.5)."""
 
@@ -106,15 +106,15 @@ TESTS: Final[dict[str, Callable[[float], bool]]] = {
 
 def _define_elementwise() -> None:
     for name, one in UNARY.items():
-        define(name, "number", "number")(lambda params, x, one=one: float(one(np.float64(x))))
+        define(name, "number", "number")(lambda x, one=one: float(one(np.float64(x))))
     for name, two in BINARY.items():
-        define(name, "number number", "number")(lambda params, x, y, two=two: float(two(np.float64(x), np.float64(y))))
+        define(name, "number number", "number")(lambda x, y, two=two: float(two(np.float64(x), np.float64(y))))
     for name, test in COMPARE.items():
-        define(name, "number number", "boolean")(lambda params, x, y, test=test: bool(test(x, y)))
+        define(name, "number number", "boolean")(lambda x, y, test=test: bool(test(x, y)))
     for name, test_one in TESTS.items():
-        define(name, "number", "boolean")(lambda params, x, test=test_one: test(x))
-    define("equal", "T T", "boolean")(lambda params, x, y: bool(x == y))
-    define("not_equal", "T T", "boolean")(lambda params, x, y: bool(x != y))
+        define(name, "number", "boolean")(lambda x, test=test_one: test(x))
+    define("equal", "T T", "boolean")(lambda x, y: bool(x == y))
+    define("not_equal", "T T", "boolean")(lambda x, y: bool(x != y))
 
 
 _define_elementwise()

@@ -6,51 +6,51 @@ from collections.abc import Mapping
 from typing import Any
 
 from recserve.scoring.cells import MISSING, Cell, failed, valid
-from recserve.scoring.op import define
+from recserve.scoring.op import define, same_as_first
 from recserve.scoring.params import Param
 
 Params = Mapping[str, Any]
 
 
 @define("is_missing", "any", "boolean", is_strict=False)
-def is_missing(params: Params, x: Cell) -> Cell:
+def is_missing(x: Cell) -> Cell:
     """Whether a cell is missing; a failure stays one."""
     return x if x.is_failed else valid(x.is_missing)
 
 
 @define("is_known", "any", "boolean", is_strict=False)
-def is_known(params: Params, x: Cell) -> Cell:
+def is_known(x: Cell) -> Cell:
     """Whether a cell has a value; a failure stays one."""
     return x if x.is_failed else valid(x.is_valid)
 
 
 @define("is_failed", "any", "boolean", is_strict=False)
-def is_failed(params: Params, x: Cell) -> Cell:
+def is_failed(x: Cell) -> Cell:
     """Whether a cell is a failure."""
     return valid(x.is_failed)
 
 
 @define("replace_missing", "T T", "T", is_strict=False)
-def replace_missing(params: Params, x: Cell, default: Cell) -> Cell:
+def replace_missing(x: Cell, default: Cell) -> Cell:
     """The first where it is not missing, else the second."""
     return default if x.is_missing else x
 
 
 @define("replace_failed", "T T", "T", is_strict=False)
-def replace_failed(params: Params, x: Cell, default: Cell) -> Cell:
+def replace_failed(x: Cell, default: Cell) -> Cell:
     """The first where it is no failure, else the second."""
     return default if x.is_failed else x
 
 
-@define("mark_missing", "any boolean", lambda dtypes, params: (dtypes[0],), is_strict=False)
-def mark_missing(params: Params, x: Cell, condition: Cell) -> Cell:
+@define("mark_missing", "any boolean", same_as_first, is_strict=False)
+def mark_missing(x: Cell, condition: Cell) -> Cell:
     """Missing where the condition is true, else the first. A missing condition is false; a failed one fails."""
     if condition.is_failed:
         return condition
     return MISSING if condition.is_valid and condition.value else x
 
 
-@define("fail", "any boolean", lambda dtypes, params: (dtypes[0],), params={"message": Param("text")}, is_strict=False)
+@define("fail", "any boolean", same_as_first, params={"message": Param("text")}, is_strict=False)
 def fail(params: Params, x: Cell, condition: Cell) -> Cell:
     """A failure where the condition is true, else the first. A missing condition is false; a failed one fails."""
     if condition.is_failed:
@@ -59,7 +59,7 @@ def fail(params: Params, x: Cell, condition: Cell) -> Cell:
 
 
 @define("select", "boolean T T", "T", is_strict=False)
-def select(params: Params, condition: Cell, yes: Cell, no: Cell) -> Cell:
+def select(condition: Cell, yes: Cell, no: Cell) -> Cell:
     """One branch, whose state alone counts; missing or failed where the condition is."""
     if not condition.is_valid:
         return condition
@@ -67,21 +67,21 @@ def select(params: Params, condition: Cell, yes: Cell, no: Cell) -> Cell:
 
 
 @define("select_or", "boolean T T T", "T", is_strict=False)
-def select_or(params: Params, condition: Cell, yes: Cell, no: Cell, unknown: Cell) -> Cell:
+def select_or(condition: Cell, yes: Cell, no: Cell, unknown: Cell) -> Cell:
     """`select` with a third branch for a missing condition."""
-    if condition.is_missing:
-        return unknown
-    return select(params, condition, yes, no)
+    if not condition.is_valid:
+        return unknown if condition.is_missing else condition
+    return yes if condition.value else no
 
 
 @define("coalesce", "T T*", "T", is_strict=False)
-def coalesce(params: Params, *cells: Cell) -> Cell:
+def coalesce(*cells: Cell) -> Cell:
     """The first cell that is not missing, a failure too."""
     return next((cell for cell in cells if not cell.is_missing), MISSING)
 
 
 @define("and", "boolean*", "boolean", is_strict=False)
-def logical_and(params: Params, *cells: Cell) -> Cell:
+def logical_and(*cells: Cell) -> Cell:
     """Kleene's and, from left to right: the first false or failed cell decides, then missing, else true."""
     for cell in cells:
         if cell.is_failed or (cell.is_valid and not cell.value):
@@ -90,7 +90,7 @@ def logical_and(params: Params, *cells: Cell) -> Cell:
 
 
 @define("or", "boolean*", "boolean", is_strict=False)
-def logical_or(params: Params, *cells: Cell) -> Cell:
+def logical_or(*cells: Cell) -> Cell:
     """Kleene's or, from left to right: the first true or failed cell decides, then missing, else false."""
     for cell in cells:
         if cell.is_failed or (cell.is_valid and cell.value):
@@ -99,19 +99,19 @@ def logical_or(params: Params, *cells: Cell) -> Cell:
 
 
 @define("not", "boolean", "boolean")
-def logical_not(params: Params, x: bool) -> bool:
+def logical_not(x: bool) -> bool:
     """Kleene's not."""
     return not x
 
 
 @define("xor", "boolean boolean", "boolean")
-def logical_xor(params: Params, x: bool, y: bool) -> bool:
+def logical_xor(x: bool, y: bool) -> bool:
     """Kleene's exclusive or."""
     return x != y
 
 
 @define("first_true", "boolean*", "number", is_strict=False)
-def first_true(params: Params, *cells: Cell) -> Cell:
+def first_true(*cells: Cell) -> Cell:
     """Number (from 0) of the first true cell; missing ones are passed over, a failed one fails; missing where none."""
     for i, cell in enumerate(cells):
         if cell.is_failed:
@@ -122,7 +122,7 @@ def first_true(params: Params, *cells: Cell) -> Cell:
 
 
 @define("choose", "number T T*", "T", is_strict=False)
-def choose(params: Params, index: Cell, *cells: Cell) -> Cell:
+def choose(index: Cell, *cells: Cell) -> Cell:
     """The cell of that number (from 0); missing where the number is missing or no cell has it."""
     if not index.is_valid:
         return index

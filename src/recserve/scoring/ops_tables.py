@@ -5,22 +5,19 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
-from recserve.scoring.cells import MISSING, Cell, DType, RowFailure, merged, valid
+from recserve.scoring.cells import Cell, DType, RowFailure, merged, valid
 from recserve.scoring.numbers_as_text import number_text, parse_boolean, parse_number
-from recserve.scoring.op import define
+from recserve.scoring.op import define, numbers, of_dtype
 from recserve.scoring.params import Param
 
 Params = Mapping[str, Any]
 
 
-def _of_dtype(name: str = "dtype") -> Any:
-    return lambda dtypes, params: (params[name],)
-
-
 def dtype_of(value: Any) -> DType:
-    """dtype of a parameter's value that is not None."""
+    """The dtype of a parameter's value that is not None."""
     if isinstance(value, bool):
         return "boolean"
     return "string" if isinstance(value, str) else "number"
@@ -33,6 +30,10 @@ def _wrong_value(params: Params, dtype: str, names: Sequence[str]) -> str | None
             if value is not None and dtype_of(value) != dtype:
                 return f"{value!r} in {name!r} is no {dtype}"
     return None
+
+
+def _check_values(dtypes: Sequence[DType], params: Params) -> str | None:  # noqa: ARG001
+    return _wrong_value(params, params["dtype"], ("values",))
 
 
 RESULT = {"dtype": Param("text", "number", ("number", "string", "boolean"))}
@@ -60,7 +61,7 @@ def _check_lookup(dtypes: Sequence[DType], params: Params) -> str | None:
 @define(
     "lookup",
     "any any*",
-    _of_dtype(),
+    of_dtype,
     params={
         "keys": Param("rows"),
         "values": Param("values"),
@@ -97,7 +98,7 @@ def _check_discretize(dtypes: Sequence[DType], params: Params) -> str | None:  #
 @define(
     "discretize",
     "number",
-    _of_dtype(),
+    of_dtype,
     params={"intervals": Param("rows"), "values": Param("values"), "default": Param("value", None), **RESULT},
     check=_check_discretize,
 )
@@ -115,7 +116,7 @@ def _check_points(dtypes: Sequence[DType], params: Params) -> str | None:  # noq
     xs, ys = params["xs"], params["ys"]
     if len(xs) != len(ys) or len(xs) < 2:
         return f"{len(xs)} xs and {len(ys)} ys; it needs as many of each, and two at least"
-    if any(not a <= b for a, b in zip(xs, xs[1:], strict=False)):
+    if any(not a <= b for a, b in pairwise(xs)):
         return "'xs' is not in ascending order"
     return None
 
@@ -150,7 +151,7 @@ def piecewise(params: Params, x: float) -> float | None:
 @define(
     "gather",
     "number",
-    lambda dtypes, params: ("number",) * params["table"].shape[1],
+    numbers(lambda params: params["table"].shape[1]),
     params={"table": Param("matrix")},
     has_many=True,
 )
@@ -158,16 +159,17 @@ def gather(params: Params, index: float) -> tuple[float | None, ...]:
     """Row number `index` (from 0) of a table, one result a column; missing where there is no such row."""
     table = params["table"]
     if not 0.0 <= index < len(table):
-        return (None,) * table.shape[1]
-    return tuple(None if math.isnan(x) else x for x in table[int(index)].tolist())
+        return (None,) * int(table.shape[1])
+    row: list[float] = table[int(index)].tolist()
+    return tuple(None if math.isnan(x) else x for x in row)
 
 
 @define(
     "pick",
     "number",
-    _of_dtype(),
+    of_dtype,
     params={"values": Param("values"), **RESULT},
-    check=lambda dtypes, params: _wrong_value(params, params["dtype"], ("values",)),
+    check=_check_values,
 )
 def pick(params: Params, index: float) -> Any:
     """Value number `index` (from 0) of a list; missing where there is none, or it is None."""
@@ -177,7 +179,7 @@ def pick(params: Params, index: float) -> Any:
 @define(
     "one_hot",
     "any",
-    lambda dtypes, params: ("number",) * len(params["values"]),
+    numbers(lambda params: len(params["values"])),
     params={"values": Param("values")},
     has_many=True,
 )
@@ -204,36 +206,36 @@ def string_to_number(params: Params, text: str) -> float | None:
 
 
 @define("boolean_to_number", "boolean", "number")
-def boolean_to_number(params: Params, x: bool) -> float:
+def boolean_to_number(x: bool) -> float:
     """1.0 or 0.0."""
     return float(x)
 
 
 @define("number_to_boolean", "number", "boolean")
-def number_to_boolean(params: Params, x: float) -> bool:
+def number_to_boolean(x: float) -> bool:
     """Whether it is not 0; NaN is true."""
     return x != 0.0
 
 
 @define("boolean_to_string", "boolean", "string")
-def boolean_to_string(params: Params, x: bool) -> str:
+def boolean_to_string(x: bool) -> str:
     """`true` or `false`."""
     return "true" if x else "false"
 
 
 @define("string_to_boolean", "string", "boolean")
-def string_to_boolean(params: Params, text: str) -> bool | None:
+def string_to_boolean(text: str) -> bool | None:
     """`true` and `1`, `false` and `0` in any case; else missing."""
     return parse_boolean(text)
 
 
 @define("nan_to_missing", "number", "number")
-def nan_to_missing(params: Params, x: float) -> float | None:
+def nan_to_missing(x: float) -> float | None:
     """Missing for NaN."""
     return None if math.isnan(x) else x
 
 
 @define("missing_to_nan", "number", "number", is_strict=False)
-def missing_to_nan(params: Params, x: Cell) -> Cell:
+def missing_to_nan(x: Cell) -> Cell:
     """NaN, a valid value, for missing."""
-    return valid(math.nan) if x is MISSING or x.is_missing else x
+    return valid(math.nan) if x.is_missing else x

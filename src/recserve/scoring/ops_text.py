@@ -36,20 +36,20 @@ SIMPLE: Final[dict[str, Callable[[str], str]]] = {
 
 def _define_simple() -> None:
     for name, function in SIMPLE.items():
-        define(name, "string", "string")(lambda params, text, function=function: function(text))
+        define(name, "string", "string")(lambda text, function=function: function(text))
 
 
 _define_simple()
 
 
 @define("text_length", "string", "number")
-def text_length(params: Params, text: str) -> float:
+def text_length(text: str) -> float:
     """Number of characters."""
     return float(len(text))
 
 
 @define("substring", "string number number", "string")
-def substring(params: Params, text: str, start: float, length: float) -> str:
+def substring(text: str, start: float, length: float) -> str:
     """`length` characters from number `start` (from 1); fewer where the text ends.
 
     Raises:
@@ -62,8 +62,8 @@ def substring(params: Params, text: str, start: float, length: float) -> str:
 
 
 @define("replace_pattern", "string string string", "string")
-def replace_pattern(params: Params, text: str, pattern: str, replacement: str) -> str:
-    """Every match of a regular expression replaced; `$1` or `\\1` stand for groups."""
+def replace_pattern(text: str, pattern: str, replacement: str) -> str:
+    r"""Every match of a regular expression replaced; `$1` or `\1` stand for groups."""
     template = re.sub(r"\$(\d+)", r"\\g<\1>", replacement)
     try:
         return compiled_pattern(pattern).sub(template, text)
@@ -72,13 +72,13 @@ def replace_pattern(params: Params, text: str, pattern: str, replacement: str) -
 
 
 @define("find_pattern", "string string", "boolean")
-def find_pattern(params: Params, text: str, pattern: str) -> bool:
+def find_pattern(text: str, pattern: str) -> bool:
     """Whether a regular expression matches anywhere in a text."""
     return compiled_pattern(pattern).search(text) is not None
 
 
 @define("full_match", "string string", "boolean")
-def full_match(params: Params, text: str, pattern: str) -> bool:
+def full_match(text: str, pattern: str) -> bool:
     """Whether a regular expression matches a whole text."""
     return compiled_pattern(pattern).fullmatch(text) is not None
 
@@ -90,7 +90,7 @@ def concat(params: Params, *texts: str) -> str:
 
 
 @define("format_number", "number string", "string")
-def format_number(params: Params, x: float, pattern: str) -> str:
+def format_number(x: float, pattern: str) -> str:
     """A number in the C format of the pattern, such as `%5.2f` or `%3d`.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from recserve.scoring.cells import MISSING, Cell, DType, valid
-from recserve.scoring.op import define
+from recserve.scoring.op import define, numbers
 from recserve.scoring.params import Param
 
 Params = Mapping[str, Any]
@@ -30,7 +30,7 @@ TESTS: Final[dict[str, int]] = {
     "never": 12,
 }
 """Code of each test of a node. `in` and `not_in`: the threshold is the number of a set in `sets`; `true`: the argument
-is a boolean; the last four are never unknown."""
+is a boolean; the last four are never unknown. NaN counts as missing."""
 
 UNKNOWN: Final[dict[str, int]] = {"no": 0, "yes": 1, "missing": 2, "stop": 3}
 """Code of what a node of `trees` does where its argument is missing: follow a branch, give nothing, or end here."""
@@ -45,7 +45,7 @@ _COMPARE: Final[tuple[Callable[[Any, Any], bool], ...]] = (
 )
 
 
-def _test(params: Params, node: int, cells: tuple[Cell, ...]) -> bool | None | Cell:
+def _test(params: Params, node: int, cells: tuple[Cell, ...]) -> bool | Cell | None:
     """True, False, None for unknown, or the failure of the argument."""
     code, feature = int(params["tests"][node]), int(params["features"][node])
     if code >= TESTS["always"]:
@@ -53,9 +53,10 @@ def _test(params: Params, node: int, cells: tuple[Cell, ...]) -> bool | None | C
     cell = cells[feature]
     if cell.is_failed:
         return cell
+    is_missing = cell.is_missing or cell.value != cell.value  # NaN
     if code >= TESTS["missing"]:
-        return cell.is_missing == (code == TESTS["missing"])
-    if cell.is_missing:
+        return is_missing == (code == TESTS["missing"])
+    if is_missing:
         return None
     if code == TESTS["true"]:
         return bool(cell.value)
@@ -129,9 +130,8 @@ def _check_trees(dtypes: Sequence[DType], params: Params) -> str | None:
     return _wrong_tests(dtypes, params, inner.tolist())
 
 
-def _trees_results(dtypes: Sequence[DType], params: Params) -> tuple[DType, ...]:  # noqa: ARG001
-    count = params["values"].shape[1] if params["output"] == "sum" else len(params["roots"])
-    return ("number",) * count
+def _count(params: Params) -> int:
+    return int(params["values"].shape[1] if params["output"] == "sum" else len(params["roots"]))
 
 
 _NODES: Final = {
@@ -146,7 +146,7 @@ _NODES: Final = {
 @define(
     "trees",
     "any*",
-    _trees_results,
+    numbers(_count),
     params={
         **_NODES,
         "yes": Param("integers"),
@@ -176,13 +176,13 @@ def trees(params: Params, *cells: Cell) -> tuple[Cell, ...]:
     for root in params["roots"].tolist():
         row = _walk(params, root, cells)
         if isinstance(row, Cell):
-            return (row,) * len(_trees_results((), params))
+            return (row,) * _count(params)
         rows.append(row)
     if params["output"] == "rows":
         return tuple(MISSING if row < 0 else valid(float(row)) for row in rows)
     if params["output"] == "each":
         return tuple(MISSING if row < 0 else valid(float(params["values"][row, 0])) for row in rows)
-    width = params["values"].shape[1]
+    width = int(params["values"].shape[1])
     if any(row < 0 for row in rows) and not params["skip_missing"]:
         return (MISSING,) * width
     kind = np.float32 if params["precision"] == "float" else np.float64
@@ -208,6 +208,10 @@ def _walk(params: Params, node: int, cells: tuple[Cell, ...]) -> int | Cell:
     return int(params["rows"][node])
 
 
+def _two_numbers(dtypes: Sequence[DType], params: Params) -> tuple[DType, ...]:  # noqa: ARG001
+    return ("number", "number")
+
+
 def _check_tree(dtypes: Sequence[DType], params: Params) -> str | None:
     count = len(params["features"])
     if not count:
@@ -226,7 +230,7 @@ def _check_tree(dtypes: Sequence[DType], params: Params) -> str | None:
 @define(
     "tree",
     "any*",
-    lambda dtypes, params: ("number", "number"),
+    _two_numbers,
     params={
         **_NODES,
         "child": Param("integers"),

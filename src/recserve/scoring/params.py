@@ -91,7 +91,7 @@ def check_params(op: str, known: Mapping[str, Param], given: Mapping[str, Any]) 
     for name in given:
         if name not in known:
             raise ConfigError(f"op {op!r} has no parameter {name!r}", hint=suggest(name, known))
-    checked = {}
+    checked: dict[str, Any] = {}
     for name, param in known.items():
         value = given.get(name, param.default)
         if value is REQUIRED:

@@ -5,8 +5,6 @@ Equal ops are one value from the start (`Graph.add`).
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from recserve.scoring.cells import Cell, DType
@@ -53,7 +51,7 @@ def _folded(found: Graph, node: Node, cells: dict[int, Cell]) -> list[Value] | N
     if node.op in {"input", "unparsed"} or any(number not in cells for number in node.args):
         return None
     with np.errstate(all="ignore"):
-        results = apply_op(OPS[node.op], node.params, [cells[number] for number in node.args])
+        results = apply_op(OPS[node.op], node.params, [cells[number] for number in node.args], len(node.dtypes))
     if "object" in node.dtypes:
         return None
     cells.update(zip(node.results, results, strict=True))
@@ -68,12 +66,3 @@ def _constant(found: Graph, cell: Cell, dtype: DType) -> Value:
     if cell.is_missing:
         return found.missing(dtype)
     return found.constant(cell.value)
-
-
-def is_same(a: Cell, b: Cell) -> bool:
-    """Whether two cells are equal; NaN equals NaN."""
-    if a.state != b.state:
-        return False
-    if isinstance(a.value, float) and isinstance(b.value, float) and math.isnan(a.value):
-        return math.isnan(b.value)
-    return bool(a.value == b.value)

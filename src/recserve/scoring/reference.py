@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,33 +14,28 @@ from recserve.scoring.op import OPS, OpSpec
 from recserve.scoring.parse import parse_cell
 
 
-def apply_op(spec: OpSpec, params: Mapping[str, Any], cells: Sequence[Cell]) -> tuple[Cell, ...]:
+def apply_op(spec: OpSpec, params: Mapping[str, Any], cells: Sequence[Cell], results: int) -> tuple[Cell, ...]:
     """The results of one op on one row.
 
     Args:
         spec: the op.
         params: canonical.
         cells: its arguments.
+        results: how many the op has here.
     """
+    function = partial(spec.function, params) if spec.params else spec.function
     if not spec.is_strict:
-        found = spec.function(params, *cells)
+        found = function(*cells)
         return tuple(found) if spec.has_many else (found,)
     problem = merged(tuple(cells))
     if problem is None:
         try:
-            values = spec.function(params, *(cell.value for cell in cells))
+            values = function(*(cell.value for cell in cells))
         except RowFailure as error:
             problem = failed(str(error))
         else:
             return tuple(valid(value) for value in values) if spec.has_many else (valid(values),)
-    if not spec.has_many:
-        return (problem,)
-    dtypes = [_dtype_of_cell(cell) for cell in cells]
-    return (problem,) * len(spec.results(dtypes, params))
-
-
-def _dtype_of_cell(cell: Cell) -> Any:
-    return "number" if isinstance(cell.value, float) or cell.state != VALID else "string"
+    return (problem,) * results
 
 
 def run_row(graph: Graph, row: Mapping[str, Any]) -> list[Cell]:
@@ -51,7 +47,7 @@ def run_row(graph: Graph, row: Mapping[str, Any]) -> list[Cell]:
             cells.append(Cell(VALID, is_unparsed) if node.op == "unparsed" else cell)
             continue
         with np.errstate(all="ignore"):
-            cells += apply_op(OPS[node.op], node.params, [cells[number] for number in node.args])
+            cells += apply_op(OPS[node.op], node.params, [cells[number] for number in node.args], len(node.dtypes))
     return cells
 
 
