@@ -165,7 +165,8 @@ def parse_binary(name: str, datatype: str, shape: Sequence[int], packed: memoryv
         )
     dtype = _NUMPY_DTYPE[datatype]
     if dtype.kind == "b":  # any byte but 0 is true
-        return (np.frombuffer(packed, np.uint8) != 0).reshape(shape)
+        truths: NDArray[Any] = (np.frombuffer(packed, np.uint8) != 0).reshape(shape)
+        return truths
     values = np.frombuffer(packed, dtype).reshape(shape)
     aligned: NDArray[Any] = np.require(values, requirements=["A"])  # after JSON, numbers may begin at odd addresses
     return aligned
