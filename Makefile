@@ -17,7 +17,7 @@ COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --gen
   --no-emit-find-links --no-emit-package torch --custom-compile-command 'make lock' --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint format types bench figures lock clean
+.PHONY: help install demo test check lint format types bench figures protos lock clean
 
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | awk -F'\t' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -63,6 +63,14 @@ figures: $(INSTALLED) ## Run the demo on the shop and on MovieLens (DATA=DIR), a
 	$(BIN)/recserve demo --no-serve --out runs/shop --json runs/demo.json
 	$(BIN)/recserve demo --no-serve --out runs/ml100k --data $(DATA) --json runs/ml100k.json
 	$(BIN)/python -m recserve.demo.figures runs/demo.json runs/ml100k.json --readme README.md README.zh-CN.md
+
+# The compiler stays out of .venv: it comes with a protobuf of its own, and only who changes a .proto file needs it.
+protos: $(INSTALLED) ## Compile the .proto files of src/recserve/wire into its descriptors
+	@test -x build/protoc/bin/python || $(PYTHON) -m venv build/protoc
+	@build/protoc/bin/python -m pip install --quiet 'grpcio-tools==1.75.*'
+	build/protoc/bin/python -m grpc_tools.protoc -I src/recserve/wire/protos --include_imports \
+	  --descriptor_set_out=src/recserve/wire/descriptors.binpb \
+	  $$(cd src/recserve/wire/protos && find * -name '*.proto' | LC_ALL=C sort)
 
 lock: $(INSTALLED) ## Resolve dependencies into requirements/*.lock after a change of pyproject.toml; ARGS=--upgrade
 	$(PIP) install --quiet $(UV)
