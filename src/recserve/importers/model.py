@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from recserve.scoring import Program
+    from recserve.scoring.program import Program
 
 Column = Sequence[Any] | np.ndarray
 
@@ -80,9 +80,7 @@ class ImportedModel:
         report: what was read.
     """
 
-    def __init__(
-        self, program: Program, inputs: Mapping[str, str], outputs: Sequence[Output], report: Report
-    ) -> None:
+    def __init__(self, program: Program, inputs: Mapping[str, str], outputs: Sequence[Output], report: Report) -> None:
         self.program = program
         self.inputs = dict(inputs)
         self.specs = tuple(outputs)
