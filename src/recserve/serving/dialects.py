@@ -118,6 +118,23 @@ DIALECTS: Final[dict[str, Dialect]] = {
     "kserve-v1": Dialect("KServe V1", 8080, f"{_HERE}.kserve_v1:build_kserve_v1"),
     "vertex": Dialect("Vertex AI; routes and port from AIP_*", 8080, f"{_HERE}.vertex:build_vertex"),
     "h2o": Dialect("H2O Driverless AI, /model/score", 8080, f"{_HERE}.h2o:build_h2o"),
+    "oip": Dialect("Open Inference Protocol (KServe V2, Triton) REST", 8000, f"{_HERE}.oip.app:build_oip"),
+    "sagemaker-tfs": Dialect(
+        "SageMaker, as its TensorFlow Serving container", 8080, f"{_HERE}.sagemaker.tfs:build_sagemaker_tfs"
+    ),
+    "sagemaker-triton": Dialect(
+        "SageMaker, as its Triton container", 8080, f"{_HERE}.sagemaker.triton:build_sagemaker_triton"
+    ),
+    "sagemaker-mme": Dialect(
+        "SageMaker multi-model endpoint",
+        8080,
+        f"{_HERE}.sagemaker.multi_model:build_sagemaker_mme",
+        starts_empty=True,
+    ),
+    "mlflow": Dialect("MLflow scoring", 5000, f"{_HERE}.mlflow.app:build_mlflow"),
+    "invocations": Dialect(
+        "/invocations of SageMaker and MLflow on one port", 8080, f"{_HERE}.sagemaker.invocations:build_invocations"
+    ),
 }
 
 

@@ -1,7 +1,6 @@
 """The Open Inference Protocol (KServe V2, Triton) over REST.
 
 datatypes.py      names of datatypes ↔ dtypes of signatures
-json_document.py  request JSON, as deep as a caller likes
 bytes_tensor.py   BYTES tensors ↔ length-prefixed bytes, compiled in bytes_kernels.py
 tensors.py        one tensor ↔ JSON `data` or bytes
 shapes.py         what a model's shapes say of batches and of raw requests

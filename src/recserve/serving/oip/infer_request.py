@@ -9,7 +9,7 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from recserve.errors import RequestError
-from recserve.serving.oip.json_document import read_json
+from recserve.serving.json_document import read_json
 from recserve.serving.oip.tensors import parse_binary, parse_json_data
 from recserve.serving.refusals import UnsupportedError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from recserve.errors import ConfigError, NotFoundError, RequestError
-from recserve.serving.oip.json_document import read_json
+from recserve.serving.json_document import read_json
 from recserve.serving.refusals import UnsupportedError
 from recserve.serving.registry import Registry, State
 from recserve.serving.repository import Repository
