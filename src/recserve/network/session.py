@@ -2,28 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
-from recserve.errors import ConfigError
+from recserve.errors import ConfigError, RequestError
 
 Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """An input or output of a graph, as its file declares it.
+
+    Attributes:
+        name: of the tensor.
+        type: ONNX Runtime's word, such as `tensor(float)`.
+        shape: a size an axis, None where it varies; None as a whole where the file declares no rank.
+        is_optional: whether the graph has a value for it.
+    """
+
+    name: str
+    type: str
+    shape: tuple[int | None, ...] | None
+    is_optional: bool = False
 
 
 class Session:
     """One loaded graph. Calls from several threads are safe.
 
     Args:
-        model: a serialised ONNX model.
+        model: a serialised ONNX model, or the path of one, which may keep its weights in files beside it.
         threads: threads inside one op; 1 keeps a call on the caller's thread.
 
     Raises:
         ConfigError: ONNX Runtime cannot load the model.
     """
 
-    def __init__(self, model: bytes, threads: int = 1) -> None:
+    def __init__(self, model: bytes | Path, threads: int = 1) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -31,8 +50,9 @@ class Session:
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.log_severity_level = 3
+        source = str(model) if isinstance(model, Path) else model
         try:
-            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         except Exception as error:
             first = str(error).strip().splitlines()[0]
             raise ConfigError(
@@ -53,3 +73,31 @@ class Session:
             One array per output.
         """
         return dict(zip(self._names, self._session.run(self._names, feeds), strict=True))
+
+    def slots(self) -> tuple[tuple[Slot, ...], tuple[Slot, ...]]:
+        """The inputs (with those that the graph has values for, last) and the outputs, as the file declares them."""
+        # No shape and the shape of a scalar look the same here.
+        inputs = [Slot(i.name, i.type, _shape(i.shape)) for i in self._session.get_inputs()]
+        inputs += [Slot(i.name, i.type, _shape(i.shape), True) for i in self._session.get_overridable_initializers()]
+        return tuple(inputs), tuple(Slot(o.name, o.type, _shape(o.shape)) for o in self._session.get_outputs())
+
+    def compute(self, feeds: Mapping[str, Array], names: Sequence[str]) -> list[Array]:
+        """Evaluate some outputs on a caller's tensors.
+
+        Args:
+            feeds: one array per input that is not optional; a string tensor is an object array of `str`.
+            names: the outputs to compute.
+
+        Raises:
+            RequestError: the graph refuses the tensors: their rank, a size, or what an op makes of them.
+        """
+        try:
+            results: list[Array] = self._session.run(names, dict(feeds))
+        except Exception as error:
+            text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise RequestError(f"the model refuses the inputs: {text}", code="model_refuses") from error
+        return results
+
+
+def _shape(sizes: Sequence[Any]) -> tuple[int | None, ...] | None:
+    return tuple(size if isinstance(size, int) else None for size in sizes) if sizes else None
