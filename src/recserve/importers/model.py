@@ -20,9 +20,9 @@ class Output:
 
     Attributes:
         name: as the model calls it, free text.
-        dtype: "float64", "string" or "bool" for a scalar; of the elements, for a vector or a list.
+        dtype: "float64", "string", "bool", or "object" for a list a row; of the elements, for a vector.
         parts: the program's outputs that it is made of: one for a scalar.
-        kind: "scalar"; "vector" (an array [rows, parts]); "list" (per row the parts that are not missing, in order).
+        kind: "scalar", or "vector" for an array [rows, parts].
     """
 
     name: str
@@ -61,8 +61,8 @@ class Scores:
     """The answers for a batch of rows.
 
     Attributes:
-        outputs: name → one value a row: float64 array (NaN = missing), a list of str, bool or None, an array
-            [rows, size] of a vector, or a list of lists.
+        outputs: name → one value a row: float64 array (NaN = missing), object array of str, bool, tuple
+            or None, or an array [rows, size] of a vector.
         errors: row → message, of the rows that the format says must fail; their outputs are missing.
     """
 
@@ -98,15 +98,14 @@ class ImportedModel:
         Raises:
             DataError: columns of unequal lengths, or a value of another type.
         """
-        raw, errors = self.program.run(columns, reference=reference)
-        return Scores({spec.name: _assemble(spec, raw) for spec in self.specs}, dict(errors))
+        known = {name: columns[name] for name in self.program.inputs if name in columns}
+        rows = len(next(iter(columns.values()))) if columns and not known else None
+        scores = self.program.run(known, reference=reference, rows=rows)
+        return Scores({spec.name: _assemble(spec, scores.outputs) for spec in self.specs}, dict(scores.errors))
 
 
 def _assemble(spec: Output, raw: Mapping[str, Any]) -> Any:
     """The output's values from those of its parts."""
-    parts = [raw[part] for part in spec.parts]
     if spec.kind == "scalar":
-        return parts[0]
-    if spec.kind == "vector":
-        return np.stack([np.asarray(part) for part in parts], axis=1)
-    return [[cell for cell in row if cell is not None and cell == cell] for row in zip(*parts, strict=True)]
+        return raw[spec.parts[0]]
+    return np.stack([np.asarray(raw[part]) for part in spec.parts], axis=1)

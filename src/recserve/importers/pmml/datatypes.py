@@ -8,24 +8,15 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import date, datetime, time
 from typing import Final
 
+from recserve.scoring.ops_dates import KINDS, parse_date
+
 NUMBERS: Final = ("integer", "float", "double")
-_SINCE: Final = re.compile(r"(dateDays|dateTimeSeconds)Since\[(0|1960|1970|1980)\]")
 _NUMBER: Final = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?[dDfF]?")
 _SPECIAL: Final = {"inf": math.inf, "infinity": math.inf, "nan": math.nan}
 
-DATA_TYPES: Final = (
-    *NUMBERS,
-    "boolean",
-    "string",
-    "date",
-    "time",
-    "dateTime",
-    "timeSeconds",
-    *(f"{unit}Since[{year}]" for unit in ("dateDays", "dateTimeSeconds") for year in ("0", "1960", "1970", "1980")),
-)
+DATA_TYPES: Final = (*NUMBERS, "boolean", "string", *KINDS)
 
 
 def dtype_of(data_type: str) -> str:
@@ -79,79 +70,3 @@ def _parse_boolean(text: str) -> bool:
     if value not in (0.0, 1.0):
         raise ValueError(f"{text!r} is no boolean")
     return value == 1.0
-
-
-def epoch_day(year: int) -> int:
-    """Days from 1970-01-01 to the first of January of `year`; year 0 as astronomers count."""
-    # Python knows no year 0; the Gregorian calendar repeats every 400 years of 146,097 days.
-    return date(year, 1, 1).toordinal() - date(1970, 1, 1).toordinal() if year else epoch_day(400) - 146_097
-
-
-def parse_date(text: str, data_type: str) -> float:
-    """An ISO 8601 text as the type's number.
-
-    Raises:
-        ValueError: it is none.
-    """
-    word = text.strip()
-    if data_type == "date":
-        return float(_days(word))
-    if data_type in ("time", "timeSeconds"):
-        return _seconds_of_day(time.fromisoformat(word))
-    if data_type == "dateTime":
-        return _seconds(word)
-    found = _SINCE.fullmatch(data_type)
-    if found is None:
-        raise ValueError(f"{data_type!r} is no type of dates")
-    epoch = epoch_day(int(found[2]))
-    return float(_days(word) - epoch) if found[1] == "dateDays" else _seconds(word) - 86_400.0 * epoch
-
-
-def _days(word: str) -> int:
-    return date.fromisoformat(word).toordinal() - date(1970, 1, 1).toordinal()
-
-
-def _seconds_of_day(value: time) -> float:
-    return value.hour * 3600.0 + value.minute * 60.0 + value.second + value.microsecond / 1e6
-
-
-def _seconds(word: str) -> float:
-    value = datetime.fromisoformat(word)
-    days = value.date().toordinal() - date(1970, 1, 1).toordinal()
-    return 86_400.0 * days + _seconds_of_day(value.time())
-
-
-def format_date(value: float, data_type: str) -> str:
-    """The ISO 8601 text of a date, a time or a date-time; the plain number of the other types."""
-    if data_type == "date":
-        return date.fromordinal(int(value) + date(1970, 1, 1).toordinal()).isoformat()
-    if data_type == "time":
-        return _clock(value)
-    if data_type == "dateTime":
-        days = math.floor(value / 86_400.0)
-        return f"{format_date(days, 'date')}T{_clock(value - 86_400.0 * days)}"
-    return str(int(value))
-
-
-def _clock(seconds: float) -> str:
-    whole = int(seconds)
-    return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}"
-
-
-def format_number(value: float, data_type: str) -> str:
-    """A number as text: whole numbers of `integer` bare, others as Java writes them (1.0, 1.5E10)."""
-    if data_type == "integer" and math.isfinite(value):
-        return str(int(value))
-    if math.isnan(value) or math.isinf(value):
-        return "NaN" if math.isnan(value) else f"{'-' if value < 0 else ''}Infinity"
-    if value != 0.0 and not 1e-3 <= abs(value) < 1e7:
-        digits, _, exponent = f"{value!r}".partition("e")
-        if not exponent:  # Java turns to exponents earlier than Python
-            digits, _, exponent = _scientific(value).partition("e")
-        return f"{digits if '.' in digits else digits + '.0'}E{int(exponent)}"
-    return repr(float(value))
-
-
-def _scientific(value: float) -> str:
-    """The shortest digits that give the number back, with an exponent."""
-    return next(text for text in (f"{value:.{digits}e}" for digits in range(17)) if float(text) == value)

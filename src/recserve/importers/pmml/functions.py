@@ -10,6 +10,7 @@ from recserve.errors import ConfigError, suggest
 from recserve.importers.pmml import datatypes
 from recserve.importers.pmml.document import Element
 from recserve.importers.pmml.scope import Scope, Typed, common_type
+from recserve.scoring.ops_dates import epoch_day
 from recserve.scoring.graph import Value
 
 Body = Callable[[Scope, list[Typed], Element], Typed]
@@ -193,7 +194,7 @@ def _since_year(unit: str) -> Body:
         year = arguments[1].text
         if year is None or not year.strip().isdigit() or not 0 <= int(year) <= 9999:
             raise element.unsupported("the year must be a constant from 0 to 9999")
-        epoch = datatypes.epoch_day(int(year)) * (1.0 if unit == "days" else 86_400.0)
+        epoch = epoch_day(int(year)) * (1.0 if unit == "days" else 86_400.0)
         return Typed(scope.graph.apply("subtract", moment.value, epoch), "integer")
 
     return body

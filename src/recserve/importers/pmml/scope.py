@@ -15,6 +15,7 @@ from recserve.importers.pmml import datatypes
 from recserve.importers.pmml.dictionary import DataField
 from recserve.importers.pmml.document import Document, Element
 from recserve.importers.pmml.texts import TextFunctions
+from recserve.scoring.ops_dates import epoch_day
 from recserve.scoring.graph import Graph, Value
 
 
@@ -269,14 +270,14 @@ class Scope:
         kind, year = parts[source]
         wanted, epoch = parts[to]
         unit = day if kind in ("dateTime", "dateTimeSeconds") else 1.0
-        since = datatypes.epoch_day(int(year or "1970"))
+        since = epoch_day(int(year or "1970"))
         if kind in ("time", "timeSeconds") or wanted in ("time", "timeSeconds"):
             if wanted in ("time", "timeSeconds") and kind in ("dateTime", "dateTimeSeconds"):
                 return self.graph.apply("modulo", value, self.graph.constant(day))
             return value
         days = self.graph.apply("divide", value, self.graph.constant(unit))
         days = self.graph.apply(
-            "add", days, self.graph.constant(float(since - datatypes.epoch_day(int(epoch or "1970"))))
+            "add", days, self.graph.constant(float(since - epoch_day(int(epoch or "1970"))))
         )
         if wanted in ("date", "dateDays"):
             return self.graph.apply("floor", days)
