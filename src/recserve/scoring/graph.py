@@ -10,11 +10,15 @@ from recserve.errors import ConfigError
 from recserve.scoring import (  # noqa: F401  (they fill the registry)
     ops_blocks,
     ops_constants,
+    ops_dates,
+    ops_machines,
+    ops_neighbours,
     ops_numbers,
     ops_ranks,
     ops_states,
     ops_terms,
     ops_text,
+    ops_text_index,
     ops_trees,
 )
 from recserve.scoring.cells import DType
