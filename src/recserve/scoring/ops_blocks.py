@@ -73,6 +73,7 @@ ACTIVATIONS: Final[dict[str, Callable[[Any], Any]]] = {
     "cosine": np.cos,
     "elliott": _elliott,
     "arctan": lambda x: 2.0 * np.arctan(x) / math.pi,
+    "elu": lambda x: x if x >= 0.0 else np.exp(x) - 1.0,
     "softplus": lambda x: np.log1p(np.exp(x)),
 }
 """What a dense layer applies to each unit. `arctan` is PMML's 2·arctan(x)/π."""

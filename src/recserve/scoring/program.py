@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from recserve.dtypes import F64
 from recserve.errors import DataError
 from recserve.scoring import reference as interpreter
-from recserve.scoring.cells import Cell, DType
+from recserve.scoring.cells import FAILED, MISSING_STATE, Cell, DType
 from recserve.scoring.graph import Graph
+from recserve.scoring.pool import Codes
+
+if TYPE_CHECKING:
+    from recserve.scoring.compiled import Compiled
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,31 @@ class Program:
             DataError: columns differ in length, or a cell is of no known type.
         """
         count = row_count(columns, rows)
-        return self._run_reference({name: columns[name] for name in self.inputs if name in columns}, count)
+        chosen = {name: columns[name] for name in self.inputs if name in columns}
+        return self._run_reference(chosen, count) if reference else self._run_compiled(chosen, count)
+
+    @cached_property
+    def compiled(self) -> Compiled:
+        """The compiled form."""
+        from recserve.scoring.compiled import Compiled
+
+        return Compiled(self.graph)
+
+    def _run_compiled(self, columns: Mapping[str, Any], rows: int) -> Scores:
+        data, state, texts, messages = self.compiled.run(columns, rows)
+        errors: dict[int, str] = {}
+        is_failed = state == FAILED
+        if is_failed.any():
+            for row in np.flatnonzero(is_failed.any(axis=0)).tolist():
+                first = int(np.argmax(is_failed[:, row]))
+                errors[row] = messages.text(int(data[first, row]))
+            state[:, list(errors)], data[:, list(errors)] = MISSING_STATE, np.nan
+        places = {number: i for i, number in enumerate(self.compiled.leaving)}
+        outputs: dict[str, npt.NDArray[Any]] = {}
+        for name, number in self.graph.outputs.items():
+            i = places[number]
+            outputs[name] = data[i] if self.outputs[name] == "number" else _objects(data[i], self.outputs[name], texts)
+        return Scores(outputs, errors)
 
     def _run_reference(self, columns: Mapping[str, Any], rows: int) -> Scores:
         cells, errors = interpreter.run(self.graph, columns, rows)
@@ -68,6 +98,18 @@ class Program:
                 outputs[name] = np.empty(rows, object)
                 outputs[name][:] = kept
         return Scores(outputs, errors)
+
+
+def _objects(data: F64, dtype: DType, texts: Codes) -> npt.NDArray[Any]:
+    """Booleans, texts or lists of an output; None for missing."""
+    distinct, where = np.unique(data, return_inverse=True)
+    found = np.empty(len(distinct), object)
+    for i, x in enumerate(distinct.tolist()):
+        found[i] = None if x != x else (x != 0.0 if dtype == "boolean" else texts.text(int(x)))  # noqa: PLR0124  (NaN)
+    result: npt.NDArray[Any] = found[where.ravel()]
+    if dtype == "object":
+        result[:] = [None if value is None else list(value) for value in result]
+    return result
 
 
 def plain_value(cell: Cell) -> Any:
