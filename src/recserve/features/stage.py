@@ -18,7 +18,7 @@ from recserve.dtypes import I64
 from recserve.errors import CellError, DataError, InvariantError
 from recserve.features import ops
 from recserve.features.codegen import SIZES, Constants, Context, Fields, instruction, kernel_of
-from recserve.features.fusing import FUSED_KERNELS, fuse, fused_pairs
+from recserve.features.fusing import FUSED_KERNELS, LookupGroup, encode_group, fuse, fused_pairs, group_lookups
 from recserve.features.graph import PlanGraph
 from recserve.features.ingest import ColumnBatch, ColumnUse
 from recserve.features.kernels import layout as at
@@ -118,26 +118,38 @@ class Stage:
         self._after: list[Line] = []
         self.exports = {value: self._export(value) for value in exports}
         self._context = Context(graph, self.slot_of, self._column, self._constants)
-        self._fast: Final = self._segments_of(fused_pairs(graph, self.op_numbers, exports))
+        self._fast: Final = self._segments_of(fused_pairs(graph, self.op_numbers, exports), is_grouped=True)
         sides = {op.column: op.side for op in reversed(graph.ops) if isinstance(op, _COLUMN_OPS)}
         self.columns = tuple(ColumnUse(name, sides.get(name, "context")) for name in self._columns)
 
     @cached_property
     def _full(self) -> list[Segment]:
         """The program that makes every value."""
-        return self._segments_of({})
+        return self._segments_of({}, is_grouped=False)
 
-    def _segments_of(self, fused: Mapping[int, int]) -> list[Segment]:
+    def _segments_of(self, fused: Mapping[int, int], *, is_grouped: bool) -> list[Segment]:
         """The program, cut where Python runs an op. The pairs of `fused` run as one instruction each."""
         segments: list[Segment] = []
         lines, skipped = list(self._before), set(fused.values())
-        for number in self.op_numbers:
-            if type(self.graph.ops[number]) in PYTHON_OPS:
+        before: Sequence[int] = self.op_numbers
+        group: LookupGroup | None = None
+        after: Sequence[int] = ()
+        if is_grouped:
+            before, group, after = group_lookups(self.graph, self.op_numbers, fused)
+        for number in [*before, -1, *after]:
+            if number < 0:
+                lines += [] if group is None else [self._group(group)]
+            elif type(self.graph.ops[number]) in PYTHON_OPS:
                 segments.append(Segment(lines, number))
                 lines = []
             elif number not in skipped:
                 lines.append(self._instruction(number, fused.get(number)))
         return [*segments, Segment([*lines, *self._after], None)]
+
+    def _group(self, group: LookupGroup) -> Line:
+        first = next(iter(group.members))
+        fields = {**encode_group(self.graph, group, self._context), at.OUT: first, at.OP: first, at.DOMAIN: -1}
+        return self._encode("lookup_group", fields)
 
     def slot_of(self, value: int) -> int:
         """The row of the value table that holds a value after a run: the lifted one of an import over steps."""

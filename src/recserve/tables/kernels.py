@@ -69,6 +69,8 @@ Fields = tuple[int, ...]
 _GROUP_ROWS: Final = 32
 _GROUP_IDS: Final = 64
 _LINE_BYTES: Final = 64
+_SMALL_BYTES: Final = 8192
+"""A table that stays in the nearest cache by itself."""
 
 
 @intrinsic
@@ -183,9 +185,15 @@ def _pool_row(lookup: Fields, value: Fields, row: int, out_address: int) -> None
     out = view_f32(out_address, dim)
     start = load_i64(value[STARTS] + 8 * row * value[STRIDE])
     end = load_i64(value[ENDS] + 8 * row * value[STRIDE])
+    is_weighted = lookup[IS_WEIGHTED] != 0
+    if end - start == 1 and not is_weighted:
+        only = _find_row(lookup, load_i64(value[VALUES] + 8 * start))
+        single = view_f32(lookup[TABLE] + 4 * max(only, 0) * dim, dim)
+        for d in range(dim):
+            out[d] = single[d] if only >= 0 else np.float32(0.0)
+        return
     for d in range(dim):
         out[d] = np.float32(0.0)
-    is_weighted = lookup[IS_WEIGHTED] != 0
     for i in range(start, end):
         at = _find_row(lookup, load_i64(value[VALUES] + 8 * i))
         if at < 0:
@@ -235,6 +243,7 @@ def _pool_rows(lookup: Fields, value: Fields, first: int, end: int, target: tupl
         return
     out_address, stride_bytes = target
     stride = 8 * value[STRIDE]
+    is_small = lookup[INDEX] == 0 and 4 * lookup[TABLE_ROWS] * lookup[DIM] <= _SMALL_BYTES
     row = first
     while row < end:
         group_end = row
@@ -242,7 +251,8 @@ def _pool_rows(lookup: Fields, value: Fields, first: int, end: int, target: tupl
         while group_end < end and group_end - row < _GROUP_ROWS and ids < _GROUP_IDS:
             ids += load_i64(value[ENDS] + group_end * stride) - load_i64(value[STARTS] + group_end * stride)
             group_end += 1
-        _prefetch_group(lookup, value, row, group_end)
+        if not is_small:
+            _prefetch_group(lookup, value, row, group_end)
         for n in range(row, group_end):
             _pool_row(lookup, value, n, out_address + (n - first) * stride_bytes)
         row = group_end

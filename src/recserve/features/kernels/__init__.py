@@ -42,6 +42,7 @@ KERNELS: Final[dict[str, tuple[str, ...]]] = {
     "evaluate": ("evaluate",),
     "crosses": ("join_hash",),
     "custom": ("call_compiled",),
+    "lookup_groups": ("lookup_group",),
     "maps": ("build_map", "lookup_numbers", "lookup_dense", "lookup_ids", "lookup_tokens", "dot_product"),
 }
 """{module of this package: its kernels}."""

@@ -185,7 +185,7 @@ def _look_up_one(op: I64, run: I64, directory: int, distinct: int, out: int) -> 
                 element = _find_element(table, hashes, mask, load(key_at + 8 * j))
                 x = load_f64(numbers + 8 * (element + (element == 0)))
                 if (element != 0) & (x == x):  # noqa: PLR0124  (not NaN)
-                    result = _add(combiner, result, x, found)
+                    result = add_hit(combiner, result, x, found)
                     found += 1
             if found > 0:
                 store_f64(out + 8 * position, result / found if combiner == MEAN else result)
@@ -209,7 +209,7 @@ def _look_up_combined(op: I64, run: I64) -> Any:
 
 
 @inner
-def _add(combiner: int, result: float, x: float, found: int) -> Any:
+def add_hit(combiner: int, result: float, x: float, found: int) -> Any:
     """The result with one number more; `found` were there before."""
     if combiner == COUNT_HITS:
         return result + 1.0
@@ -275,7 +275,7 @@ def _look_up_dense(op: I64, run: I64, directory: int, rows: int, out: int) -> No
                 element = _find_element(table, hashes, mask, load(key_at + 8 * j))
                 x = load_f64(numbers + 8 * (element + (element == 0)))
                 if (element != 0) & (x == x):  # noqa: PLR0124  (not NaN)
-                    result = _add(combiner, result, x, found)
+                    result = add_hit(combiner, result, x, found)
                     found += 1
             if combiner == MEAN and found > 0:
                 result /= found
