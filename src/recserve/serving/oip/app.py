@@ -18,10 +18,10 @@ from recserve.serving.compression import UnsupportedCodingError, choose_coding, 
 from recserve.serving.dialects import App, Serving
 from recserve.serving.http_answer import HttpAnswer, HttpRequest, json_answer, read_request, send_answer
 from recserve.serving.inference import tensor_model
+from recserve.serving.json_document import read_json
 from recserve.serving.oip.header import HEADER
 from recserve.serving.oip.infer_answer import InferAnswer
 from recserve.serving.oip.inference import answer_infer, unknown_model
-from recserve.serving.json_document import read_json
 from recserve.serving.oip.metadata import describe_config, describe_model, describe_server
 from recserve.serving.oip.paths import METHODS, Target, parse_path
 from recserve.serving.oip.repository import index_models, load_model, unload_model

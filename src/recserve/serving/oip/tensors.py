@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from recserve.errors import RequestError
 from recserve.serving.oip.bytes_tensor import CutOffError, SurplusError, pack_bytes, unpack_bytes
 from recserve.serving.oip.datatypes import BINARY_ONLY, DTYPE_OF
+from recserve.serving.tensor_text import name_odd_numbers
 from recserve.signatures import numpy_dtype
 
 MAX_NESTING: Final = 100
@@ -201,18 +202,8 @@ def encode_json_data(name: str, tensor: NDArray[Any]) -> bytes:
         )
     text = orjson.dumps(flat, option=orjson.OPT_SERIALIZE_NUMPY)
     if flat.dtype.kind == "f" and not np.isfinite(flat).all():
-        return _name_odd_numbers(text, flat)
+        return name_odd_numbers(text, flat)
     return text
-
-
-def _name_odd_numbers(text: bytes, flat: NDArray[Any]) -> bytes:
-    """Put NaN, Infinity or -Infinity for each `null`, which is what orjson writes for them."""
-    odd = flat[~np.isfinite(flat)]
-    names = np.where(np.isnan(odd), b"NaN", np.where(odd > 0, b"Infinity", b"-Infinity")).tolist()
-    pieces = [b""] * (2 * len(names) + 1)
-    pieces[::2] = text.split(b"null")
-    pieces[1::2] = names
-    return b"".join(pieces)
 
 
 def _encode_strings(name: str, flat: NDArray[Any]) -> bytes:
