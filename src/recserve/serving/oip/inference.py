@@ -94,9 +94,9 @@ def _answer(
         request, inputs = InferRequest(is_binary=True), parse_raw_input(signature, body, model.name)
     else:
         request = parse_infer_request(body, json_bytes, model.name)
-        _check_expiry(request, arrived_ns)
-        _check_names(signature, request, model.name)
-        inputs = _checked_tensors(signature, request.inputs, model.name)
+        check_expiry(request, arrived_ns)
+        check_names(signature, request, model.name)
+        inputs = checked_tensors(signature, request.inputs, model.name)
     parsed_ns = perf_counter_ns()
     outputs = model.run(signature.name, inputs, list(request.outputs) or None)
     ran_ns = perf_counter_ns()
@@ -105,12 +105,22 @@ def _answer(
     return answer, count_rows(signature, inputs), (parsed_ns, ran_ns)
 
 
-def _check_expiry(request: InferRequest, arrived_ns: int) -> None:
+def check_expiry(request: InferRequest, arrived_ns: int) -> None:
+    """Refuse a request that waited longer than its `timeout`.
+
+    Raises:
+        RequestExpiredError: it did.
+    """
     if request.timeout_us and perf_counter_ns() - arrived_ns > 1000 * request.timeout_us:
         raise RequestExpiredError("Request timeout expired")
 
 
-def _check_names(signature: Signature, request: InferRequest, model: str) -> None:
+def check_names(signature: Signature, request: InferRequest, model: str) -> None:
+    """Hold the names of inputs and outputs to a signature.
+
+    Raises:
+        RequestError: one is unknown, or a required input is missing.
+    """
     for name in request.outputs:
         if name not in signature.outputs:
             raise RequestError(f"unexpected inference output '{name}' for model '{model}'")
@@ -136,7 +146,12 @@ def _names(names: Mapping[str, Any] | list[str]) -> str:
     return f"[{quoted}]"
 
 
-def _checked_tensors(signature: Signature, inputs: Mapping[str, InferInput], model: str) -> dict[str, NDArray[Any]]:
+def checked_tensors(signature: Signature, inputs: Mapping[str, InferInput], model: str) -> dict[str, NDArray[Any]]:
+    """The tensors of a request, held to the datatypes and shapes of a signature that has their names.
+
+    Raises:
+        RequestError: one has another datatype or shape.
+    """
     for name, given in inputs.items():
         spec = signature.inputs[name]
         expected = datatype_of(spec.dtype)
