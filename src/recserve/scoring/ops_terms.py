@@ -3,7 +3,7 @@
 A bag of 2¹⁸ terms is never spelt out: a linear model asks for Σ weight · count, a tree for the counts of the few terms
 that it tests. `spec` says in JSON how a text becomes counts:
 
-    {"steps": [[name, argument ...] ...], "index": {...}, "binary": false, "least": 0, "log": false}
+    {"steps": [[name, argument ...] ...], "index": {...}, "binary": false, "least": 0, "log": false, "square": false}
 
 Steps (first those on the text, then those on the list of tokens):
     lower, upper, accents (unicode | ascii), prefix (text)          text → text
@@ -11,9 +11,9 @@ Steps (first those on the text, then those on the list of tokens):
     characters (from, to), characters_in_words (from, to)            text → tokens: runs of letters of these lengths
     at_least (length), letters_longer (length), stop (words, case counts), ngrams (n), ngram_range (from, to)
 Index, of a token: {"kind": "words", "words": [...]} or {"kind": "murmur3", "width", "seed", "tail", "signed"}, where tail
-    "words" hashes the last 1–3 bytes one by one, as Spark 2 did, and signed counts negative hashes as -1 (scikit-learn).
+    "words" hashes the last 1–3 bytes one by one, as Spark 2 did, and signed counts a negative hash as -1.
 `least`: smaller counts are 0; below 1 it is a share of all tokens. `binary`: each count that is left is 1.
-`log`: 1 + log(count) instead of the count.
+`log`: 1 + log(count) instead of the count. `square`: the square of that.
 """
 
 from __future__ import annotations
@@ -159,6 +159,7 @@ class Counting:
         binary: counts are 1.
         least: counts below are 0.
         log: counts are 1 + log(count).
+        square: and then squared.
     """
 
     steps: tuple[tuple[Callable[..., Any], tuple[Any, ...]], ...]
@@ -166,6 +167,7 @@ class Counting:
     binary: bool
     least: float
     log: bool
+    square: bool
 
     def tokens(self, text: str) -> list[str]:
         """The tokens of a text."""
@@ -190,6 +192,8 @@ class Counting:
             found = dict.fromkeys(found, 1.0)
         if self.log:
             found = {number: 1.0 + math.log(count) for number, count in found.items()}
+        if self.square:
+            found = {number: count * count for number, count in found.items()}
         return found, total
 
 
@@ -226,8 +230,8 @@ def counting(spec: str) -> Counting:
         number_of = _hashed(index)
     else:
         raise ValueError(f"index {index['kind']!r} is neither 'words' nor 'murmur3' of some width")
-    least, log = float(content.get("least", 0.0)), bool(content.get("log"))
-    return Counting(steps, number_of, bool(content.get("binary")), least, log)
+    flags = [bool(content.get(name)) for name in ("binary", "log", "square")]
+    return Counting(steps, number_of, flags[0], float(content.get("least", 0.0)), flags[1], flags[2])
 
 
 def _wrong_spec(dtypes: Sequence[DType], params: Params) -> str | None:  # noqa: ARG001
@@ -241,7 +245,7 @@ def _wrong_spec(dtypes: Sequence[DType], params: Params) -> str | None:  # noqa:
 @define(
     "terms_at",
     "string string*",
-    lambda dtypes, params: ("number",) * len(params["positions"]),
+    lambda _, params: ("number",) * len(params["positions"]),
     params={"spec": Param("text"), "positions": Param("integers")},
     has_many=True,
     check=_wrong_spec,
@@ -255,7 +259,7 @@ def terms_at(params: Params, *texts: str) -> tuple[float, ...]:
 @define(
     "terms_dots",
     "string string*",
-    lambda dtypes, params: ("number",) * params["weights"].shape[1],
+    lambda _, params: ("number",) * params["weights"].shape[1],
     params={
         "spec": Param("text"),
         "weights": Param("matrix"),

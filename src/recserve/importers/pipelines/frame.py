@@ -142,6 +142,10 @@ class Frame:
             )
         return column
 
+    def visible(self) -> list[str]:
+        """The columns that stages made, but for vectors and lists of words that only later stages need."""
+        return [name for name in self.made if name not in self.used or isinstance(self.columns[name], Value)]
+
     def finish(self, names: Sequence[str]) -> ImportedModel:
         """The model whose outputs are these columns; lists of words are left out, as they are no scores."""
         outputs = []

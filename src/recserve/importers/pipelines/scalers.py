@@ -37,7 +37,7 @@ def rescale(vector: Vector, low: Array, high: Array, target: tuple[float, float]
 
 
 def divide_clamped(vector: Vector, largest: Array) -> Vector:
-    """x / largest within [-1, 1]."""
+    """X / largest within [-1, 1]."""
     graph, divisors = vector.graph, np.where(np.asarray(largest) == 0.0, 1.0, largest)
 
     def symbolic(value: Value, i: int) -> Value:

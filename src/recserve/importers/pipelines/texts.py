@@ -10,8 +10,9 @@ import numpy as np
 
 from recserve.errors import ConfigError
 from recserve.importers.pipelines.frame import Tokens
-from recserve.importers.pipelines.vectors import Array, Terms, Vector
-from recserve.scoring.graph import Graph
+from recserve.importers.pipelines.vectors import Array, Placed, Terms, Vector
+from recserve.scoring.graph import Graph, Value
+from recserve.scoring.ops_terms import murmur3
 
 
 def java_pattern(pattern: str) -> str:
@@ -52,22 +53,23 @@ def count_terms(graph: Graph, tokens: Tokens, words: Sequence[str], *, binary: b
 def _counted(
     graph: Graph, tokens: Tokens, index: dict[str, object], width: int, *, binary: bool, least: float = 0.0
 ) -> Vector:
-    return Vector(graph, [Terms((tokens.text,), _spec(tokens, index, binary=binary, least=least), width)])
+    return Vector(graph, [Terms((tokens.text,), spec_of(tokens, index, binary=binary, least=least), width)])
 
 
-def _spec(tokens: Tokens, index: dict[str, object], **options: object) -> str:
+def spec_of(tokens: Tokens, index: dict[str, object], **options: object) -> str:
+    """Tokens and the index of their terms, as ops of the scoring core want it told."""
     return json.dumps({"steps": tokens.steps, "index": index, **options})
 
 
 def average_words(graph: Graph, tokens: Tokens, words: Sequence[str], vectors: Array) -> Vector:
     """The sum of the vectors [words, dimension] of known words, divided by the number of all words."""
-    spec = _spec(tokens, {"kind": "words", "words": list(words)})
+    spec = spec_of(tokens, {"kind": "words", "words": list(words)})
     return Vector.of(graph, graph.apply_many("terms_dots", [tokens.text], spec=spec, weights=vectors, mean=True))
 
 
 def unit_words(graph: Graph, tokens: Tokens, words: Sequence[str], vectors: Array) -> Vector:
     """The sum of the vectors of known words, scaled to length 1 (MLeap's kernel `sqrt`)."""
-    spec = _spec(tokens, {"kind": "words", "words": list(words)})
+    spec = spec_of(tokens, {"kind": "words", "words": list(words)})
     total = Vector.of(graph, graph.apply_many("terms_dots", [tokens.text], spec=spec, weights=vectors))
     norm = graph.apply("sqrt", total.norm_sum("square"))
     return total.times(graph.apply("reciprocal", norm))
@@ -78,3 +80,17 @@ def with_inverse_frequencies(vector: Vector, idf: Array) -> Vector:
     if len(idf) != vector.size:
         raise ConfigError(f"{len(idf)} frequencies for a vector of {vector.size}", code="invalid_model")
     return vector.scale(np.asarray(idf, dtype=np.float64))
+
+
+def hash_number(graph: Graph, value: Value, label: str, width: int) -> Vector:
+    """A number at the place of its column's hash, as `FeatureHasher`; 0 where it is missing."""
+    place = murmur3(label.encode(), 42) % width
+    return Vector(graph, [Placed(width, ((place, graph.apply("replace_missing", value, 0.0)),))])
+
+
+def hash_category(graph: Graph, text: Value, label: str, width: int) -> Vector:
+    """1 at the hash of `label=text`, as `FeatureHasher`; zeros for a missing text."""
+    shown = Tokens(graph.apply("replace_missing", text, "")).then("prefix", f"{label}=").then("whole")
+    spec = spec_of(shown, {"kind": "murmur3", "width": width, "seed": 42})
+    known = graph.apply("boolean_to_number", graph.apply("is_known", text))
+    return Vector(graph, [Terms((shown.text,), spec, width)]).times(known)

@@ -7,6 +7,7 @@ is read, and on values where there are values.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -192,6 +193,27 @@ class Vector:
             self._known[i] = self._piece_element(self.pieces[place], i - self.starts[place])
         return self._known[i]
 
+    def code_at(self, i: int) -> tuple[OneHot, int] | None:
+        """The one-hot code that an element belongs to, and its place there; None for other elements."""
+        if not 0 <= i < self.size:
+            return None
+        place = int(np.searchsorted(self.starts, i, side="right")) - 1
+        piece = self.pieces[place]
+        return (piece, i - self.starts[place]) if isinstance(piece, OneHot) else None
+
+    def squared(self) -> Vector:
+        """Each element squared; texts stay sparse."""
+        pieces: list[Piece] = []
+        for piece in self.pieces:
+            if isinstance(piece, Terms):
+                spec = json.dumps({**json.loads(piece.spec), "square": True})
+                scales = None if piece.scales is None else np.square(piece.scales)
+                pieces.append(Terms(piece.texts, spec, piece.width, scales))
+            else:
+                own = Vector(self.graph, [piece])
+                pieces += own.map(lambda x, _: self.graph.apply("square", x), lambda x, _: np.square(x)).pieces
+        return Vector(self.graph, pieces)
+
     def elements(self) -> list[Value]:
         """All elements.
 
@@ -316,7 +338,7 @@ class Vector:
 
     @staticmethod
     def _folded(piece: Scalars, i: int, slope: float, shift: float) -> Linear | None:
-        """slope · x + shift with x taken apart, where that loses no digits that matter."""
+        """Slope · x + shift with x taken apart, where that loses no digits that matter."""
         part = piece.parts[i] if piece.parts else None
         part = part or Linear(piece.values[i], 1.0, 0.0)
         slope, shift = part.slope * slope, part.shift * slope + shift
