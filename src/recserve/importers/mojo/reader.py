@@ -7,7 +7,7 @@ from pathlib import Path
 
 from recserve.errors import suggest
 from recserve.importers.model import ImportedModel, Output, Report
-from recserve.importers.mojo import clusters, deep_learning, ensembles, glm, isolation, shared_trees
+from recserve.importers.mojo import clusters, deep_learning, ensembles, gam, glm, isolation, shared_trees
 from recserve.importers.mojo.archive import open_archive
 from recserve.importers.mojo.ini import Info, read_info, unsupported
 from recserve.importers.mojo.prediction import Prediction, declare_outputs
@@ -60,8 +60,12 @@ def read(path: Path) -> ImportedModel:
     """
     info = read_info(open_archive(path))
     graph = Graph()
-    row = read_row(graph, info)
-    prediction = lower_model(graph, info, row.values, _read_offset(row, info))
+    is_gam = info.algorithm == "gam"
+    row = read_row(graph, info, gam.expanded_columns(info) if is_gam else frozenset())
+    if is_gam:  # its splines read raw columns, not those of its row
+        prediction = gam.lower_gam(graph, info, row.values, row)
+    else:
+        prediction = lower_model(graph, info, row.values, _read_offset(row, info))
     dtypes = declare_outputs(graph, info, prediction)
     outputs = [Output(name, dtype, (name,)) for name, dtype in dtypes.items()]
     return ImportedModel(graph.build(), row.inputs, outputs, _report(info, row))
