@@ -139,7 +139,7 @@ def radial(params: Params, *xs: float) -> tuple[float, ...]:
 
 @define("log_gamma", "number", "number")
 def log_gamma(x: float) -> float:
-    """ln |Γ(x)|; infinite at 0 and below it at whole numbers."""
+    """Logarithm of |Γ(x)|; infinite at 0 and below it at whole numbers."""
     if math.isnan(x):
         return x
     if math.isinf(x) or (x <= 0.0 and x == math.floor(x)):

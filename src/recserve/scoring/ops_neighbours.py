@@ -173,8 +173,8 @@ def nearest(params: Params, *cells: Cell) -> tuple[Cell, ...]:
 
     Results are the row numbers (from 0), and then their distances; missing where there are fewer rows.
     """
-    count = params["count"]
-    found = distances(params, *cells)
+    count: int = params["count"]
+    found: tuple[Cell, ...] = distances(params, *cells)
     if not found or not found[0].is_valid:
         return (found[0] if found else MISSING,) * (2 * count)
     values = [cell.value for cell in found]

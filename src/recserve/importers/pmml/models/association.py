@@ -36,7 +36,8 @@ def lower(model: Element, scope: Scope) -> Result:
     items = {item.need("id"): item for item in model.all("Item")}
     held = {id_: _holds(item, scope) for id_, item in items.items()}
     sets = {one.need("id"): _item_ids(one, items) for one in model.all("Itemset")}
-    whole = {id_: graph.apply("and", *(held[item] for item in ids)) for id_, ids in sets.items()}
+    checked = _checked(list(held.values()), graph)
+    whole = {id_: graph.apply("and", checked, *(held[item] for item in ids)) for id_, ids in sets.items()}
     rules = model.all("AssociationRule")
     for rule in rules:
         for side in ("antecedent", "consequent"):
@@ -75,7 +76,9 @@ class RuleList:
         if element.choice("isMultiValued", ("0", "1"), "0") == "1":
             if rank < 0:
                 raise element.invalid(f"the rank is {rank}", "0 gives all rules, a number above it so many")
-            return self._many(feature, rules, order, fires, rank, scope)
+            if 0 < rank < len(rules):
+                fires = _first(rank, fires, graph)
+            return self._many(feature, order, fires, graph)
         if rank < 1:
             raise element.invalid(f"the rank is {rank}", "Ranks count from 1; isMultiValued gives several")
         place = graph.apply("nth_true", *fires, nth=rank) if fires else graph.missing("number")
@@ -83,7 +86,9 @@ class RuleList:
             return Typed(self._items_at(place, [self.labels[rule.need(feature)] for rule in rules], graph), "string")
         values = [self._value(feature, rule, i) for rule, i in zip(rules, order, strict=True)]
         dtype = "number" if feature in NUMBERS else "string"
-        return Typed(graph.apply("pick", place, values=values, dtype=dtype), "double" if dtype == "number" else "string")
+        return Typed(
+            graph.apply("pick", place, values=values, dtype=dtype), "double" if dtype == "number" else "string"
+        )
 
     def _order(self, element: Element) -> list[int]:
         """Numbers of the rules by what the ranks go by, those with equal numbers in the document's order."""
@@ -100,29 +105,19 @@ class RuleList:
             return f"{{{left}}}->{{{right}}}"
         return rule.number_or_none(feature)
 
-    def _many(
-        self, feature: str, rules: list[Element], order: list[int], fires: list[Value], rank: int, scope: Scope
-    ) -> Typed:
-        """A list of the features of the first `rank` rules that fire, of all for 0."""
-        graph = scope.graph
-        if not rules:
+    def _many(self, feature: str, order: list[int], fires: list[Value], graph: Graph) -> Typed:
+        """A list of the features of the rules that fire."""
+        if not order:
             return Typed(graph.missing("object"), "string")
-        if 0 < rank < len(rules):
-            last = graph.apply("nth_true", *fires, nth=rank)
-            last = graph.apply("replace_missing", last, float(len(rules)))
-            fires = [
-                graph.apply("and", one, graph.apply("less_equal", graph.constant(float(i)), last))
-                for i, one in enumerate(fires)
-            ]
         parts = []
-        for rule, number, one in zip(rules, order, fires, strict=True):
+        for number, one in zip(order, fires, strict=True):
+            rule = self.elements[number]
             if feature in SIDES:
                 items = graph.apply("make_list", *(graph.constant(item) for item in self.labels[rule.need(feature)]))
                 parts.append(graph.apply("select", one, items, graph.missing("object")))
                 continue
             value = self._value(feature, rule, number)
-            dtype = "number" if feature in NUMBERS else "string"
-            known = graph.missing(dtype) if value is None else graph.constant(value)
+            known = graph.missing("number") if value is None else graph.constant(value)
             parts.append(graph.apply("mark_missing", known, graph.apply("not", one)))
         return Typed(graph.apply("make_list", *parts), "string")
 
@@ -133,6 +128,16 @@ class RuleList:
         parts = [graph.apply("pick", place, values=column, dtype="string") for column in columns]
         found = graph.apply("make_list", *parts) if parts else graph.missing("object")
         return graph.apply("select", graph.apply("is_known", place), found, graph.missing("object"))
+
+
+def _first(count: int, fires: list[Value], graph: Graph) -> list[Value]:
+    """The same booleans, with those behind the `count`-th true one made false."""
+    last = graph.apply("nth_true", *fires, nth=count)
+    last = graph.apply("replace_missing", last, float(len(fires)))
+    return [
+        graph.apply("and", one, graph.apply("less_equal", graph.constant(float(i)), last))
+        for i, one in enumerate(fires)
+    ]
 
 
 def _holds(item: Element, scope: Scope) -> Value:
@@ -155,6 +160,14 @@ def _holds(item: Element, scope: Scope) -> Value:
         wrong = graph.apply("and", graph.apply("is_known", field.value), graph.apply("is_missing", holds))
         holds = graph.apply("fail", holds, wrong, message=f"the value of {name!r} is neither true nor false")
     return graph.apply("replace_missing", holds, graph.constant(False))
+
+
+def _checked(held: list[Value], graph: Graph) -> Value:
+    """True; a failure where one of the items is, whether or not a rule needs it."""
+    if not held:
+        return graph.constant(True)
+    count = graph.apply("sum", *(graph.apply("boolean_to_number", one) for one in held))
+    return graph.apply("greater_equal", count, 0.0)
 
 
 def _field_and_category(item: Element, scope: Scope) -> tuple[str, str | None]:

@@ -93,7 +93,7 @@ def _discrete(element: Element, field: Typed, scope: Scope, floor: float) -> dic
 
 
 def _log_density(stat: Element, x: Value, scope: Scope, floor: float) -> Value:
-    """log density of a distribution at x, at least `floor`."""
+    """Log density of a distribution at x, at least `floor`."""
     graph = scope.graph
     distribution = stat.need_child(*DISTRIBUTIONS)
     if distribution.tag == "GaussianDistribution":

@@ -6,13 +6,14 @@ are from a row that is scored, by a program of their own that runs when the docu
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recserve.importers.model import Report
-from recserve.importers.pmml import datatypes, schema, transformations
+from recserve.importers.pmml import schema, transformations
 from recserve.importers.pmml.arrays import read_table
 from recserve.importers.pmml.comparison import Measure, as_flag, measure_all, read_measure
 from recserve.importers.pmml.results import Result
@@ -110,7 +111,9 @@ def _targets(model: Element, scope: Scope) -> dict[str, Any]:
     return targets
 
 
-def _training_values(inputs: list[Element], model: Element, scope: Scope, columns: dict[str, list[str]]) -> dict[str, Any]:
+def _training_values(
+    inputs: list[Element], model: Element, scope: Scope, columns: dict[str, list[str]]
+) -> dict[str, Any]:
     """Field → its values in the training rows, as a program gives them that reads those rows."""
     top = Scope(Graph(), scope.document, Report("pmml"), scope.dictionary, scope.functions)
     transformations.declare_global(top)
@@ -124,8 +127,7 @@ def _training_values(inputs: list[Element], model: Element, scope: Scope, column
             continue
         # A derived field that the table holds: its values are taken as they are.
         own = inner.field(name, model)
-        dtype = datatypes.dtype_of(own.data_type)
-        value = inner.graph.input(name, "number" if dtype == "boolean" else dtype)
+        value = inner.graph.input(name, own.value.dtype)
         inner.declare(name, Field(value, own.data_type, name=name, optype=own.optype))
     for element in inputs:
         name = element.need("field")
@@ -191,7 +193,7 @@ def _pair(
     """What is compared: a number of the row, and those of the training rows."""
     name = element.need("field")
     field, stored = scope.field(name, element), training[name]
-    if any(value is None or value != value for value in stored.tolist()):
+    if any(value is None or (isinstance(value, float) and math.isnan(value)) for value in stored.tolist()):
         raise element.invalid(f"the field {name!r} is missing in a training row")
     if not measure.is_distance:
         flags = [str(value).lower() in ("true", "1", "1.0") for value in stored.tolist()]
@@ -221,7 +223,9 @@ def _predict(name: str, field: Any, neighbors: Neighbors) -> Value:
 def _weights(neighbors: Neighbors) -> list[Value]:
     """1 / (distance + threshold) of each neighbour; rows at distance 0 without a threshold outweigh all others."""
     if not neighbors.is_distance:
-        raise neighbors.model.invalid("weighs neighbours by the inverse of a similarity", "Only distances can be weights")
+        raise neighbors.model.invalid(
+            "weighs neighbours by the inverse of a similarity", "Only distances can be weights"
+        )
     graph = neighbors.scope.graph
     threshold = neighbors.model.finite("threshold", 0.001)
     below = [graph.apply("add", one, threshold) for one in neighbors.affinities[: neighbors.count]]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -138,7 +139,7 @@ def _links(neuron: Element, network: Network) -> dict[str, float]:
 
 
 def _sums(neurons: list[Element], links: list[dict[str, float]], activation: str, network: Network) -> list[Value]:
-    """bias + Σ weight · input of each neuron, and the activation where the op `dense` has it."""
+    """Bias + Σ weight · input of each neuron, and the activation where the op `dense` has it."""
     sources = list(dict.fromkeys(source for link in links for source in link))
     places = {source: i for i, source in enumerate(sources)}
     weights = np.zeros((len(sources), len(neurons)))
@@ -236,7 +237,7 @@ def _find_derived(name: str, model: Element) -> Element | None:
     return None
 
 
-def _by_target(outputs: list[Output], network: Network) -> dict[str, list[Output]]:
+def _by_target(outputs: list[Output]) -> dict[str, list[Output]]:
     """Outputs by the field that they predict."""
     groups: dict[str, list[Output]] = {}
     for output in outputs:
@@ -247,7 +248,7 @@ def _by_target(outputs: list[Output], network: Network) -> dict[str, list[Output
 def _regress(elements: list[Element], network: Network) -> Result:
     outputs = [_read_output(element, network) for element in elements]
     values = {}
-    for name, group in _by_target(outputs, network).items():
+    for name, group in _by_target(outputs).items():
         if len(group) != 1:
             raise group[1].element.invalid(f"is a second output for {name!r}, which is a number")
         values[name] = _denormalize(group[0], network.graph)
@@ -268,7 +269,7 @@ def _denormalize(output: Output, graph: Graph) -> Value:
         raise expression.invalid(f"holds {len(points)} <LinearNorm>; it needs two at least")
     if points[0][0] > points[-1][0]:
         points.reverse()
-    if any(not a[0] < b[0] for a, b in zip(points, points[1:], strict=False)):
+    if any(not a[0] < b[0] for a, b in pairwise(points)):
         raise expression.invalid("neither rises nor falls throughout, so that it cannot be turned round")
     return graph.apply("piecewise", output.value, xs=[x for x, _ in points], ys=[y for _, y in points])
 
@@ -278,7 +279,7 @@ def _classify(elements: list[Element], network: Network) -> Result:
     for output in outputs:
         if output.expression.tag != "NormDiscrete":
             raise output.expression.invalid("stands for no label", "A classification's output is a <NormDiscrete>")
-    groups = _by_target(outputs, network)
+    groups = _by_target(outputs)
     graph = network.graph
     results = {}
     for name, group in groups.items():

@@ -69,7 +69,7 @@ def lower(model: Element, scope: Scope) -> Result:
         winner = _heaviest(graph, [rule.fires for rule in rules], rules)
     confidences = {label: _best_of_label(label, rules, criterion, graph) for label in labels}
     confidence = graph.apply("pick", winner, values=[rule.confidence for rule in rules])
-    return _answer(winner, confidence, confidences, rules, fallback, graph)
+    return _answer(winner, confidence, confidences, rules, fallback)
 
 
 def _collect(parent: Element, around: Value | None, scope: Scope, rules: list[Rule]) -> None:
@@ -126,14 +126,12 @@ def _weighted_sum(rules: list[Rule], labels: list[str], fallback: Fallback, grap
         label: graph.apply("select", some, graph.apply("divide", total, count), zero) for label, total in totals.items()
     }
     # The first rule to fire for the best label: so that of equal labels the one wins whose rule comes first.
-    votes = [
-        graph.apply("mark_missing", totals[rule.score], graph.apply("not", rule.fires)) for rule in rules
-    ]
+    votes = [graph.apply("mark_missing", totals[rule.score], graph.apply("not", rule.fires)) for rule in rules]
     first = graph.apply("argmax", *votes, skip_missing=True)
     winner = graph.apply("pick", first, values=[float(labels.index(rule.score)) for rule in rules])
     confidence = graph.apply("choose", winner, *confidences.values())
     speaks = [graph.apply("and", rule.fires, _is(winner, float(labels.index(rule.score)), graph)) for rule in rules]
-    return _answer(_heaviest(graph, speaks, rules), confidence, confidences, rules, fallback, graph)
+    return _answer(_heaviest(graph, speaks, rules), confidence, confidences, rules, fallback)
 
 
 def _is(winner: Value, number: float, graph: Graph) -> Value:
@@ -142,9 +140,10 @@ def _is(winner: Value, number: float, graph: Graph) -> Value:
 
 
 def _answer(
-    winner: Value, confidence: Value, confidences: dict[str, Value], rules: list[Rule], fallback: Fallback, graph: Graph
+    winner: Value, confidence: Value, confidences: dict[str, Value], rules: list[Rule], fallback: Fallback
 ) -> Result:
     """The result by the number of the rule that decides, missing where none fires."""
+    graph = winner.graph
     label = graph.apply("pick", winner, values=[rule.score for rule in rules], dtype="string")
     if fallback.score is not None:
         label = graph.apply("replace_missing", label, graph.constant(fallback.score))

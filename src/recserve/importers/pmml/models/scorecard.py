@@ -91,7 +91,11 @@ def _reason_codes(model: Element, parts: list[Part], graph: Graph) -> list[Value
 
     Codes with equal points keep the order in which the document first names them.
     """
-    sign = 1.0 if model.choice("reasonCodeAlgorithm", ("pointsAbove", "pointsBelow"), "pointsBelow") == "pointsAbove" else -1.0
+    sign = (
+        1.0
+        if model.choice("reasonCodeAlgorithm", ("pointsAbove", "pointsBelow"), "pointsBelow") == "pointsAbove"
+        else -1.0
+    )
     common = model.number_or_none("baselineScore")
     codes: list[str] = []
     chosen: list[Value] = []
@@ -99,9 +103,7 @@ def _reason_codes(model: Element, parts: list[Part], graph: Graph) -> list[Value
     for part in parts:
         numbers = [_code_number(codes, attribute, part.element) for attribute in part.element.all("Attribute")]
         chosen.append(graph.apply("pick", part.chosen, values=numbers))
-        baselines = [_baseline(attribute, part.element, common) for attribute in part.element.all("Attribute")]
-        baseline = graph.apply("pick", part.chosen, values=baselines)
-        points.append(graph.apply("linear", part.score, baseline, weights=[sign, -sign]))
+        points.append(graph.apply("linear", part.score, weights=[sign], bias=-sign * _baseline(part.element, common)))
     ranked = graph.apply_many("rank_order", _totals(chosen, points, len(codes), graph), descending=True)
     return [graph.apply("pick", code, values=codes, dtype="string") for code in ranked]
 
@@ -121,16 +123,20 @@ def _code_number(codes: list[str], attribute: Element, characteristic: Element) 
     """Number of an attribute's reason code in `codes`, which grows as new ones come."""
     code = attribute.get("reasonCode", characteristic.get("reasonCode"))
     if code is None:
-        raise attribute.invalid("has no reason code, nor has its characteristic", "An OutputField asks for reason codes")
+        raise attribute.invalid(
+            "has no reason code, nor has its characteristic", "An OutputField asks for reason codes"
+        )
     if code not in codes:
         codes.append(code)
     return float(codes.index(code))
 
 
-def _baseline(attribute: Element, characteristic: Element, common: float | None) -> float:
-    """What an attribute's score is compared with: the characteristic's baseline, else the card's."""
+def _baseline(characteristic: Element, common: float | None) -> float:
+    """What a partial score is compared with: the characteristic's baseline, else the card's."""
     own = characteristic.number_or_none("baselineScore")
     baseline = own if own is not None else common
     if baseline is None:
-        raise characteristic.invalid("has no baselineScore, nor has the scorecard", "Reason codes are differences to it")
+        raise characteristic.invalid(
+            "has no baselineScore, nor has the scorecard", "Reason codes are differences to it"
+        )
     return baseline

@@ -109,7 +109,8 @@ def _kernel(model: Element) -> dict[str, Any]:
 
 def _vectors(dictionary: Element, size: int) -> tuple[np.ndarray, dict[str, int]]:
     """The vectors [count, size] and the row of each id."""
-    rows, places = [], {}
+    rows: list[np.ndarray] = []
+    places: dict[str, int] = {}
     for instance in dictionary.all("VectorInstance"):
         id_, vector = instance.need("id"), read_numbers(instance.need_child("Array", "REAL-SparseArray"))
         if len(vector) > size or (len(vector) < size and instance.first("REAL-SparseArray") is None):
