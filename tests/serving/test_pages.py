@@ -25,6 +25,10 @@ def test_metadata_of_a_model_says_what_it_takes(server: Any, path: str) -> None:
             "name": "rank",
             "version": 7,
             "versions": [{"version": 7, "state": "ready"}],
+            "ready": True,
+            "model_version_status": [
+                {"version": "7", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
+            ],
             "describe": {"inputs": {"user": ["age"]}, "goals": ["ctr"], "items": 3},
         }
 

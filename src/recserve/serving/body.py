@@ -18,15 +18,21 @@ Send = Callable[[Message], Awaitable[None]]
 _PLACE: Final = "body"
 
 
-async def read_body(scope: Scope, receive: Receive, limits: Limits) -> bytes | None:
-    """The whole request body, or None when the client went away before its end.
+async def read_body(scope: Scope, receive: Receive, limits: Limits, *, takes_codings: bool = False) -> bytes | None:
+    """The whole request body, as it came, or None when the client went away before its end.
+
+    Args:
+        scope: of the connection.
+        receive: of the connection.
+        limits: of the size and the time.
+        takes_codings: whether the caller inflates a compressed body.
 
     Raises:
-        RequestError: a content encoding.
+        RequestError: a content encoding, where the caller takes none.
         BodyTooLargeError: longer than `limits.max_body_bytes`, declared or sent.
         BodyTimeoutError: not complete after `limits.body_timeout_s`.
     """
-    _check_headers(scope["headers"], limits)
+    _check_headers(scope["headers"], limits, takes_codings)
     try:
         async with asyncio.timeout(limits.body_timeout_s):
             message = await receive()
@@ -57,11 +63,11 @@ async def _read_rest(message: Message, receive: Receive, limits: Limits) -> byte
     return None
 
 
-def _check_headers(headers: list[tuple[bytes, bytes]], limits: Limits) -> None:
+def _check_headers(headers: list[tuple[bytes, bytes]], limits: Limits, takes_codings: bool) -> None:
     for name, value in headers:
         if name == b"content-length" and value.isdigit():
             _check_size(int(value), limits)
-        elif name == b"content-encoding" and value.lower() != b"identity":
+        elif name == b"content-encoding" and not takes_codings and value.lower() != b"identity":
             raise RequestError(
                 f"content encoding {value.decode('latin-1')!r} is not supported",
                 code="unsupported_encoding",

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from recserve.errors import ConfigError, RequestError, suggest
-from recserve.serving.body import Receive, Scope, Send
-from recserve.serving.messages import Limits
-from recserve.serving.rank_threads import RankThreads
-from recserve.serving.registry import Registry
-from recserve.serving.repository import Repository
-from recserve.serving.service import RankService
+from recserve.serving.metrics import RequestMetrics
 from recserve.serving.statistics import Statistics
 
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+if TYPE_CHECKING:  # the command line reads the table for its help, and needs none of these
+    from recserve.serving.messages import Limits
+    from recserve.serving.rank_threads import RankThreads
+    from recserve.serving.registry import Registry
+    from recserve.serving.repository import Repository
+    from recserve.serving.service import RankService
+
+_Map = MutableMapping[str, Any]
+App = Callable[[_Map, Callable[[], Awaitable[_Map]], Callable[[_Map], Awaitable[None]]], Awaitable[None]]
 """An ASGI 3 application that is only given `http` connections."""
 
 DEFAULT_DIALECT: Final = "recserve"
@@ -39,6 +42,8 @@ class Serving:
         limits: what one request may ask for.
         readiness: whether the process takes requests: every model is loaded, and it does not drain.
         statistics: what was answered so far, by model version.
+        metrics: what Prometheus reads.
+        allows_cross_origin: whether web pages of other origins may call.
         model: the model of paths that name none; empty where the port was not given one.
         environment: environment variables, for the platforms that configure by them.
     """
@@ -50,6 +55,8 @@ class Serving:
     limits: Limits
     readiness: Callable[[], bool]
     statistics: Statistics = field(default_factory=Statistics)
+    metrics: RequestMetrics = field(default_factory=RequestMetrics)
+    allows_cross_origin: bool = False
     model: str = ""
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
 

@@ -1,6 +1,7 @@
 """The ASGI application.
 
-The rank route is plain ASGI, because Starlette's routing costs as much as a whole bare request; Starlette has the rest.
+The routes of calls are plain ASGI, because Starlette's routing costs as much as a whole bare request; Starlette has the
+rest. Calls on tensors are those of TensorFlow Serving; see `tfs`.
 
 One request costs the event loop the same whatever its candidates: parsing, ranking and encoding run on a rank thread.
 """
@@ -16,17 +17,17 @@ from typing import Final, NamedTuple
 from recserve.errors import NotFoundError, suggest
 from recserve.serving.body import Receive, Scope, Send, read_body
 from recserve.serving.dialects import App, Serving
-from recserve.serving.messages import Limits, RankAnswer, checked_request_id, decode_rank, encode_rank
-from recserve.serving.pages import Readiness, build_pages
-from recserve.serving.rank_threads import RankThreads
+from recserve.serving.messages import RankAnswer, checked_request_id, decode_rank, encode_rank
+from recserve.serving.pages import build_pages
 from recserve.serving.refusals import MethodNotAllowedError
-from recserve.serving.service import RankService
 from recserve.serving.status import OK, as_recserve_error, error_body, headers_of, status_of
+from recserve.serving.tfs.endpoint import answer_route, send_reply
+from recserve.serving.tfs.routes import Call, parse_route
 
 _log: Final = logging.getLogger("recserve.serving")
 _JSON: Final = (b"content-type", b"application/json")
 _CALL: Final = re.compile(r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>[0-9]{1,18}))?:(?P<verb>[^/:]*)")
-_VERBS: Final = ("rank",)
+_VERBS: Final = ("rank", "predict", "classify", "regress")
 
 
 class Target(NamedTuple):
@@ -38,40 +39,48 @@ class Target(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def parse_call_path(path: str) -> Target | NotFoundError | None:
-    """The target of `/v1/models/{name}[/versions/{v}]:rank`; an error for another verb; None for any other path."""
+    """The target of `/v1/models/{name}[/versions/{v}]:rank`; an error for an unknown verb; None for any other path."""
     match = _CALL.fullmatch(path)
     if match is None:
         return None
     if (verb := match["verb"]) not in _VERBS:
-        hint = suggest(verb, _VERBS) or "A model answers ':rank'."
+        hint = suggest(verb, _VERBS) or "A model answers ':rank', ':predict', ':classify' and ':regress'."
         return NotFoundError(f"no verb {verb!r}", code="route_not_found", where=path, hint=hint)
-    return Target(match["name"], int(match["version"]) if match["version"] else None)
+    return Target(match["name"], int(match["version"]) if match["version"] else None) if verb == "rank" else None
+
+
+@lru_cache(maxsize=1024)
+def parse_tensor_path(method: str, path: str) -> Call | None:
+    """The TensorFlow Serving call that a request asks for; None for none, and where recserve has its own page."""
+    route = parse_route(method, path)
+    return route if isinstance(route, Call) and route.verb != "status" else None
 
 
 def build_recserve(serving: Serving) -> App:
     """The application of recserve's own dialect."""
-    return HttpApp(serving.service, serving.threads, serving.limits, serving.readiness)
+    return HttpApp(serving)
 
 
 class HttpApp:
-    """The HTTP front end of a rank service, as an ASGI 3 application.
+    """The HTTP front end of recserve's own dialect, as an ASGI 3 application."""
 
-    Args:
-        service: what answers.
-        threads: where it answers.
-        limits: what one request may ask for.
-        readiness: whether the process takes requests; `/readyz` shows it.
-    """
-
-    def __init__(self, service: RankService, threads: RankThreads, limits: Limits, readiness: Readiness) -> None:
-        self._service = service
-        self._threads = threads
-        self._limits = limits
-        self._pages = build_pages(service.registry, readiness)
+    def __init__(self, serving: Serving) -> None:
+        self._serving = serving
+        self._service = serving.service
+        self._threads = serving.threads
+        self._limits = serving.limits
+        self._pages = build_pages(serving.registry, serving.readiness)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; other kinds of connection go to Starlette, which refuses them."""
         target = parse_call_path(scope["path"]) if scope["type"] == "http" else None
+        if target is None and scope["type"] == "http":
+            call = parse_tensor_path(scope["method"], scope["raw_path"].decode("latin-1"))
+            if call is not None:
+                reply = await answer_route(self._serving, call, scope, receive)
+                if reply is not None:
+                    await send_reply(self._serving, reply, send)
+                return
         if target is None:
             await self._pages(scope, receive, send)
             return

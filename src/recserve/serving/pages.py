@@ -18,6 +18,7 @@ from recserve.errors import NotFoundError, RecserveError
 from recserve.serving.refusals import MethodNotAllowedError
 from recserve.serving.registry import ModelState, Registry
 from recserve.serving.status import NOT_READY, OK, as_recserve_error, error_body, headers_of, status_of
+from recserve.serving.tfs.pages import version_states
 
 Readiness = Callable[[], bool]
 """Whether the process takes requests: every model is loaded, and it does not drain."""
@@ -75,6 +76,8 @@ class _Pages:
                 {"version": state.version, "state": state.as_json()["state"]}
                 for state in _present(self._registry, name)
             ]
+            document["ready"] = True
+            document["model_version_status"] = version_states(self._registry, name, None)
             document["describe"] = ranker.describe()
         return _json(document)
 

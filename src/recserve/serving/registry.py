@@ -213,6 +213,10 @@ class Registry:
         with self._changed:
             return list(self._expected)
 
+    def is_served(self, name: str) -> bool:
+        """Whether a version of the model is served."""
+        return name in self._available
+
     def names(self) -> list[str]:
         """Names of the models of which a version is served, sorted."""
         with self._changed:

@@ -25,6 +25,7 @@ from recserve.serving.contract import OpenModel, RecordSink
 from recserve.serving.dialects import DEFAULT_DIALECT, App, Companion, Port, Serving
 from recserve.serving.http_protocol import bounded_protocol
 from recserve.serving.messages import Limits
+from recserve.serving.metrics import RequestMetrics
 from recserve.serving.rank_threads import RankThreads
 from recserve.serving.registry import Registry
 from recserve.serving.repository import Repository
@@ -50,6 +51,7 @@ class ServeOptions:
         rank_threads: requests that are ranked at once; 0 ranks on the event loop.
         max_waiting: requests that may wait for a rank thread.
         drain_s: seconds that running requests have to end after SIGTERM or SIGINT.
+        allows_cross_origin: whether web pages of other origins may call the TensorFlow Serving routes.
         limits: what one request may ask for.
     """
 
@@ -60,6 +62,7 @@ class ServeOptions:
     rank_threads: int = 1
     max_waiting: int = 256
     drain_s: float = 10.0
+    allows_cross_origin: bool = False
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
@@ -146,7 +149,8 @@ class ServerProcess:
 
     def _open_ports(self, threads: RankThreads, listeners: list[socket.socket], companions: list[Companion]) -> _Ports:
         """Listen on every port; what is opened goes into the lists, also where a later port fails."""
-        service, statistics = RankService(self._registry, self._records), Statistics()
+        service = RankService(self._registry, self._records)
+        statistics, metrics = Statistics(), RequestMetrics()
         apps: dict[int, App] = {}
         for port in self._options.listeners():
             serving = Serving(
@@ -157,6 +161,8 @@ class ServerProcess:
                 limits=self._options.limits,
                 readiness=self._is_ready,
                 statistics=statistics,
+                metrics=metrics,
+                allows_cross_origin=self._options.allows_cross_origin,
                 model=port.model,
             )
             build = port.kind.load_builder()
