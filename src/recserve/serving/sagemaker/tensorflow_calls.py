@@ -10,7 +10,7 @@ from recserve.serving.refusals import BodyTooLargeError, MethodNotAllowedError
 from recserve.serving.sagemaker.headers import Attributes, answer_type, echo_attributes, media_type
 from recserve.serving.sagemaker.instances import CSV_TYPE, JSON_TYPES, wrap_csv, wrap_json
 from recserve.serving.status import headers_of, status_of
-from recserve.serving.tfs.app import answer_call
+from recserve.serving.tfs.endpoint import answer_call
 from recserve.serving.tfs.routes import Call
 
 
