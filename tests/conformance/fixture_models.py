@@ -61,7 +61,7 @@ def echo(kinds: Slots, outputs: Mapping[str, str] | None = None) -> ModelProto:
     return graph(nodes, kinds, {names[name]: kind for name, kind in kinds.items()})
 
 
-def save_line(base: Path, name: str, version: str, offset: float, extra: Mapping[str, Any], labels: list[str]) -> None:
+def save_line(folder: Path, offset: float, extra: Mapping[str, Any], labels: Sequence[str] = ()) -> None:
     """A model of the half-plus family, with its signatures."""
     x: dict[str, Any] = {"x": {"tensor": "x", "shape": [None, 1]}}
     y: dict[str, Any] = {"tensor": "y", "shape": [None, 1]}
@@ -69,7 +69,8 @@ def save_line(base: Path, name: str, version: str, offset: float, extra: Mapping
     for key, method in extra.items():
         output = "scores" if method == "classify" else "outputs"
         signatures[key] = {"method": method, "inputs": x, "outputs": {output: y}}
-    save(base, name, version, line(0.5, offset), {"signatures": signatures, "version_labels": labels})
+    declared = {"signatures": signatures, "version_labels": list(labels)}
+    save(folder.parent.parent, folder.parent.name, folder.name, line(0.5, offset), declared)
 
 
 def save_echoes(base: Path) -> None:
@@ -180,10 +181,10 @@ def build(base: Path) -> list[str]:
         The values of `--dialect` that serve them.
     """
     both = {"regress_x_to_y": "regress", "classify_x_to_y": "classify"}
-    save_line(base, "half_plus_two", "00000123", 2, both, ["stable"])
+    save_line(base / "half_plus_two" / "00000123", 2, both, ["stable"])
     three = {"tensorflow/serving/regress": "regress"}
     for name in ("saved_model_half_plus_three", "half_plus_three"):
-        save_line(base, name, "00000123", 3, three, [])
+        save_line(base / name / "00000123", 3, three)
     save_echoes(base)
     save_odd_outputs(base)
     save_example_models(base)

@@ -58,7 +58,7 @@ def plans(base: Path) -> list[tuple[list[str], int]]:
     return [(arguments, arguments.count("--dialect")) for arguments in (one, *commands)]
 
 
-def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
+def end(number: int, frame: FrameType | None) -> None:
     """Leave as on an interrupt."""
     raise KeyboardInterrupt
 
@@ -71,7 +71,8 @@ def serve() -> None:
         try:
             started = [(start(arguments, processes), count) for arguments, count in plans(Path(folder))]
             urls = {name: url for process, count in started for name, url in addresses(process, count).items()}
-            print(json.dumps(urls), flush=True)
+            sys.stdout.write(f"{json.dumps(urls)}\n")
+            sys.stdout.flush()
             for process in processes:
                 process.wait()
         finally:

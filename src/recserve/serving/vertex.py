@@ -1,8 +1,8 @@
 """Vertex AI's contract for containers: one health route and one predict route, told by environment variables.
 
-`AIP_HEALTH_ROUTE` (default `/health`) answers 200 when the model can be asked; `AIP_PREDICT_ROUTE` (default `/predict`)
-takes `{"instances": [...], "parameters": {...}}` and answers `{"predictions": [...]}`. `AIP_HTTP_PORT` is the usual port
-of the dialect.
+`AIP_HEALTH_ROUTE` (default `/health`) answers 200 when the model can be asked. `AIP_PREDICT_ROUTE` (default `/predict`)
+takes `{"instances": [...], "parameters": {...}}` and answers `{"predictions": [...]}`. `AIP_HTTP_PORT` is the usual
+port of the dialect.
 """
 
 from __future__ import annotations
