@@ -91,7 +91,7 @@ def _write_identity(directory: Path, dtype: int, shape: Shape, inputs: int = 1) 
 
 
 def _write_sum_ab(directory: Path) -> None:
-    values = [helper.make_tensor_value_info(name, TensorProto.DOUBLE, ["rows"]) for name in ("a", "b", "sum")]
+    values = [helper.make_tensor_value_info(name, TensorProto.DOUBLE, None) for name in ("a", "b", "sum")]
     write_graph(directory, [helper.make_node("Add", ["a", "b"], ["sum"])], values[:2], values[2:])
 
 

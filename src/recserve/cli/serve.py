@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -83,7 +84,10 @@ def serve(
     from recserve.serving.messages import Limits
     from recserve.serving.repository import find_versions
     from recserve.serving.run import ServeOptions, ServerProcess
+    from recserve.serving.sagemaker.environment import container_start
 
+    if not models and not dialect and (start := container_start(os.environ)):
+        models, dialect, host = start.models, start.dialects, start.host
     folders = [folder for model in models or [] for folder in find_versions(model)]
     sources = match_items(items or [], folders)
     options = ServeOptions(

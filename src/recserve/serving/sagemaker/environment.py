@@ -109,22 +109,38 @@ def _positive(text: str, default: int) -> int:
     return int(text) if text.isascii() and text.isdigit() and 0 < int(text) < 1 << 31 else default
 
 
-def serve_arguments(variables: Mapping[str, str]) -> list[str]:
-    """The arguments of `recserve serve` that the environment of a container stands for.
+@dataclass(frozen=True)
+class ContainerStart:
+    """What `recserve serve` serves when a platform starts it without arguments.
+
+    Attributes:
+        models: directories of versions.
+        dialects: values of `--dialect`.
+        host: address to listen on.
+    """
+
+    models: list[str]
+    dialects: list[str]
+    host: str = "0.0.0.0"  # noqa: S104 - a container is asked from outside
+
+
+def container_start(variables: Mapping[str, str]) -> ContainerStart | None:
+    """What the environment of a container asks for; None outside of one.
 
     Raises:
         ConfigError: there is no model in /opt/ml/model, or a variable makes no sense.
     """
     platform = Platform(variables)
-    dialect = platform.dialect()
-    port = f"{dialect}:{platform.port()}"
-    common = ["--host", "0.0.0.0"]  # noqa: S104 - a container is asked from outside
+    folder = platform.root / "model"
+    if not (platform.is_sagemaker or folder.is_dir()):
+        return None
+    port = f"{platform.dialect()}:{platform.port()}"
     if platform.is_multi_model:
-        return [*common, "--dialect", port]
-    directories = find_models(platform.root / "model")
+        return ContainerStart([], [port])
+    directories = find_models(folder)
     names = {directory.parent.name if is_version(directory) else directory.name for directory in directories}
     default = platform.default_model or (next(iter(names)) if len(names) == 1 else "")
-    return [*map(str, directories), *common, "--dialect", f"{port}={default}" if default else port]
+    return ContainerStart([str(directory) for directory in directories], [f"{port}={default}" if default else port])
 
 
 def find_models(folder: Path) -> list[Path]:
