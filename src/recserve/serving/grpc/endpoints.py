@@ -1,0 +1,136 @@
+"""A method and what answers it; how a call gets from gRPC's event loop to a rank thread and back.
+
+Parsing, running and encoding happen on a rank thread, so that a large message does not keep the event loop from others.
+Methods that only look something up are answered on the event loop, and models are loaded on threads of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from recserve.errors import InvariantError
+from recserve.serving.grpc.failures import Failure, RefusedError, Wording, failure_of
+from recserve.serving.grpc.turn import Turn
+from recserve.serving.rank_threads import RankThreads
+from recserve.serving.status import as_recserve_error
+from recserve.wire.pool import Message, Method
+
+Answer = Callable[[Message, Turn], Message]
+"""Request → response, on a rank thread or on the event loop; raises what `failure_of` words."""
+
+StreamedFailure = Callable[[Failure], Message]
+"""What a stream sends instead of an answer, so that it goes on after an error."""
+
+_log: Final = logging.getLogger("recserve.serving")
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A method and what answers it.
+
+    Attributes:
+        method: of a service.
+        answer: makes the response.
+        wording: the protocol's own texts of errors.
+        runs_on: `rank thread`; `event loop` for what only looks something up; `own thread` for what takes long and is
+            no inference, such as loading a model.
+        streamed_failure: of a streaming method: what an error becomes.
+    """
+
+    method: Method
+    answer: Answer
+    wording: Wording
+    runs_on: Literal["rank thread", "event loop", "own thread"] = "rank thread"
+    streamed_failure: StreamedFailure | None = None
+
+
+class Endpoints(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc is untyped
+    """The handlers of the endpoints, as gRPC looks them up.
+
+    Args:
+        endpoints: each of another path.
+        threads: where answers are made.
+    """
+
+    def __init__(self, endpoints: Iterable[Endpoint], threads: RankThreads) -> None:
+        self._threads = threads
+        self._handlers = {endpoint.method.path: self._handler(endpoint) for endpoint in endpoints}
+
+    def service(self, handler_call_details: Any) -> Any:
+        """The handler of a path, or None."""
+        return self._handlers.get(handler_call_details.method)
+
+    def _handler(self, endpoint: Endpoint) -> Any:
+        # Without (de)serialisers: messages are parsed and written where the work is done.
+        if endpoint.method.takes_stream:
+
+            async def stream(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+                async for body in requests:
+                    yield await self._streamed(endpoint, body, context)
+
+            return grpc.stream_stream_rpc_method_handler(stream)
+
+        async def unary(body: bytes, context: Any) -> bytes:
+            try:
+                return await self._run(endpoint, body, context)
+            except Exception as caught:
+                failure = _failure(endpoint, caught)
+            await context.abort(failure.status, failure.text, failure.trailers)
+            raise InvariantError("an aborted call went on")  # abort never returns
+
+        return grpc.unary_unary_rpc_method_handler(unary)
+
+    async def _streamed(self, endpoint: Endpoint, body: bytes, context: Any) -> bytes:
+        try:
+            return await self._run(endpoint, body, context)
+        except Exception as caught:
+            failure = _failure(endpoint, caught)
+            if endpoint.streamed_failure is None:
+                await context.abort(failure.status, failure.text, failure.trailers)
+                raise InvariantError("an aborted call went on") from None
+            content: bytes = endpoint.streamed_failure(failure).SerializeToString()
+            return content
+
+    async def _run(self, endpoint: Endpoint, body: bytes, context: Any) -> bytes:
+        turn = Turn(context.time_remaining())
+        if endpoint.runs_on == "event loop":
+            return work(endpoint, body, turn)
+        try:
+            if endpoint.runs_on == "own thread":
+                return await asyncio.to_thread(work, endpoint, body, turn)
+            return await self._threads.run(lambda: work(endpoint, body, turn))
+        except asyncio.CancelledError:
+            turn.cancel()
+            raise
+
+
+def work(endpoint: Endpoint, body: bytes, turn: Turn) -> bytes:
+    """Parse a request, answer it and write the response.
+
+    Raises:
+        RefusedError: the bytes are not the request's message.
+        RecserveError: what the answer raises, or the end of the caller's time.
+    """
+    turn.check()
+    try:
+        request = endpoint.method.request.FromString(body)
+    except DecodeError:
+        name = endpoint.method.request.DESCRIPTOR.full_name
+        raise RefusedError(f"{len(body)} bytes are no {name}") from None
+    response = endpoint.answer(request, turn)
+    turn.check()
+    content: bytes = response.SerializeToString()
+    return content
+
+
+def _failure(endpoint: Endpoint, caught: Exception) -> Failure:
+    if as_recserve_error(caught) is not caught:
+        _log.error("A call of %s failed", endpoint.method.path, exc_info=caught)
+    return failure_of(caught, endpoint.wording)
