@@ -47,12 +47,14 @@ class Context:
         constants: of the program.
         texts, messages: codes of the program.
         dtypes: of the node's arguments.
+        slots: of the node's arguments.
     """
 
     constants: Constants = field(default_factory=Constants)
     texts: Codes = field(default_factory=Codes)
     messages: Codes = field(default_factory=Codes)
     dtypes: tuple[DType, ...] = ()
+    slots: tuple[int, ...] = ()
 
     def encode(self, value: Any) -> float:
         """What a slot holds for a value of a parameter; NaN for None."""

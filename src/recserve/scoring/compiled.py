@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from recserve.dtypes import F64, I64, U8
-from recserve.scoring import emit_numbers  # noqa: F401  (fills the table of emitters)
+from recserve.scoring import emit_blocks, emit_numbers, emit_tables, emit_trees  # noqa: F401  (they fill `EMITTERS`)
 from recserve.scoring.codegen import EMITTERS, Context, assign_slots, instruction
 from recserve.scoring.graph import Graph, Node
 from recserve.scoring.ingest import read_column
@@ -91,13 +91,13 @@ class Compiled:
     def _emit(self, node: Node) -> tuple[str, I64] | None:
         context = self._context
         context.dtypes = tuple(self.graph.dtype_of(number) for number in node.args)
+        context.slots = tuple(self.slots.of[number] for number in node.args)
         found = EMITTERS[node.op](node, context) if node.op in EMITTERS else None
         if found is None:
             return None
         kernel, fields = found
-        args = [self.slots.of[number] for number in node.args]
         outs = [self.slots.of[number] for number in node.results]
-        return kernel, instruction(kernel, fields, args, outs, context.constants)
+        return kernel, instruction(kernel, fields, context.slots, outs, context.constants)
 
     def workspace(self, rows: int) -> Workspace:
         """This thread's slots for blocks of that many rows."""

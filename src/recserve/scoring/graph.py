@@ -120,7 +120,7 @@ class Graph:
         except TypeError as error:
             raise ConfigError(f"constant: {error}") from None
         if found is None:
-            raise ConfigError("constant: None has no dtype", hint="Write missing(dtype)")
+            raise ConfigError(f"constant: {value!r} has no dtype", hint="Write missing(dtype)")
         return self.apply("constant", value=found, dtype=dtype_of(found))
 
     def missing(self, dtype: DType) -> Value:

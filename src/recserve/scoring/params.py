@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -39,7 +40,7 @@ class Param:
 
 
 def canonical_value(value: Any) -> Any:
-    """A float, bool, str or None.
+    """A float, bool, str or None; None for NaN.
 
     Raises:
         TypeError: it is something else.
@@ -49,7 +50,8 @@ def canonical_value(value: Any) -> Any:
     if isinstance(value, np.bool_):
         return bool(value)
     if isinstance(value, int | float | np.integer | np.floating):
-        return float(value)
+        number = float(value)
+        return None if math.isnan(number) else number
     raise TypeError(f"{value!r} is no number, boolean or text")
 
 

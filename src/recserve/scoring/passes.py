@@ -52,7 +52,7 @@ def _folded(found: Graph, node: Node, cells: dict[int, Cell]) -> list[Value] | N
         return None
     with np.errstate(all="ignore"):
         results = apply_op(OPS[node.op], node.params, [cells[number] for number in node.args], len(node.dtypes))
-    if "object" in node.dtypes:
+    if "object" in node.dtypes or any(cell.is_valid and cell.value != cell.value for cell in results):  # NaN
         return None
     cells.update(zip(node.results, results, strict=True))
     if node.op in _SOURCES:
