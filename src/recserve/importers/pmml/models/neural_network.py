@@ -247,6 +247,11 @@ def _by_target(outputs: list[Output]) -> dict[str, list[Output]]:
 
 def _regress(elements: list[Element], network: Network) -> Result:
     outputs = [_read_output(element, network) for element in elements]
+    for output in outputs:
+        if output.expression.tag not in ("FieldRef", "NormContinuous"):
+            raise output.expression.unsupported(
+                "cannot be turned round", "An output is a <FieldRef> or a <NormContinuous>"
+            )
     values = {}
     for name, group in _by_target(outputs).items():
         if len(group) != 1:
@@ -262,8 +267,6 @@ def _denormalize(output: Output, graph: Graph) -> Value:
     expression = output.expression
     if expression.tag == "FieldRef":
         return output.value
-    if expression.tag != "NormContinuous":
-        raise expression.unsupported("cannot be turned round", "An output is a <FieldRef> or a <NormContinuous>")
     points = [(one.finite("norm"), one.finite("orig")) for one in expression.all("LinearNorm")]
     if len(points) < 2:
         raise expression.invalid(f"holds {len(points)} <LinearNorm>; it needs two at least")

@@ -89,34 +89,35 @@ def _asks_for_reasons(model: Element) -> bool:
 def _reason_codes(model: Element, parts: list[Part], graph: Graph) -> list[Value]:
     """Codes with the points lost (or won) against the baseline, summed by code: most points first, none below zero.
 
-    Codes with equal points keep the order in which the document first names them.
+    Codes with equal points keep the order of the characteristics that gave them to the row.
     """
-    sign = (
-        1.0
-        if model.choice("reasonCodeAlgorithm", ("pointsAbove", "pointsBelow"), "pointsBelow") == "pointsAbove"
-        else -1.0
-    )
+    algorithm = model.choice("reasonCodeAlgorithm", ("pointsAbove", "pointsBelow"), "pointsBelow")
+    sign = 1.0 if algorithm == "pointsAbove" else -1.0
     common = model.number_or_none("baselineScore")
     codes: list[str] = []
     chosen: list[Value] = []
     points: list[Value] = []
+    known: list[set[float]] = []
     for part in parts:
         numbers = [_code_number(codes, attribute, part.element) for attribute in part.element.all("Attribute")]
+        known.append(set(numbers))
         chosen.append(graph.apply("pick", part.chosen, values=numbers))
         points.append(graph.apply("linear", part.score, weights=[sign], bias=-sign * _baseline(part.element, common)))
-    ranked = graph.apply_many("rank_order", _totals(chosen, points, len(codes), graph), descending=True)
-    return [graph.apply("pick", code, values=codes, dtype="string") for code in ranked]
+    totals = _totals(chosen, points, known, len(codes), graph)
+    order = graph.apply_many("rank_order", totals, descending=True)
+    return [graph.apply("pick", graph.apply("choose", one, *chosen), values=codes, dtype="string") for one in order]
 
 
-def _totals(chosen: list[Value], points: list[Value], size: int, graph: Graph) -> list[Value]:
-    """Points of each code; missing where no characteristic gives the code, or the points are below zero."""
-    ones = [graph.constant(1.0)] * len(chosen)
-    counts = graph.apply_many("tally", [*chosen, *ones], size=size)
-    masked = []
-    for total, count in zip(graph.apply_many("tally", [*chosen, *points], size=size), counts, strict=True):
-        out = graph.apply("or", graph.apply("equal", count, 0.0), graph.apply("less", total, 0.0))
-        masked.append(graph.apply("mark_missing", total, out))
-    return masked
+def _totals(chosen: list[Value], points: list[Value], known: list[set[float]], size: int, graph: Graph) -> list[Value]:
+    """Points of the code that each characteristic gives; missing below zero, and where an earlier one gave it too."""
+    sums = graph.apply_many("tally", [*chosen, *points], size=size)
+    totals = []
+    for i, number in enumerate(chosen):
+        total = graph.apply("choose", number, *sums)
+        out = [graph.apply("less", total, 0.0)]
+        out += [graph.apply("equal", chosen[j], number) for j in range(i) if known[j] & known[i]]
+        totals.append(graph.apply("mark_missing", total, graph.apply("or", *out)))
+    return totals
 
 
 def _code_number(codes: list[str], attribute: Element, characteristic: Element) -> float:
