@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from recserve import memory
@@ -123,6 +124,21 @@ def test_rows_beyond_one_chunk_are_joined(monkeypatch: pytest.MonkeyPatch) -> No
         for part in ("values", "lengths", "key_lengths", "seq_lengths"):
             got, want = (getattr(x, part, x) for x in (value, whole[name]))
             assert (got is None and want is None) or got.tolist() == want.tolist(), (name, part)
+
+
+def test_a_long_arrow_table_is_read_in_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = (TOKENS, ops.HashIds(0, 100), ops.ParseNumbers("n", "item", (",",), None), ops.ToDense(2, (-1.0,)))
+    numbers: list[str | None] = [None if n % 5 == 0 else str(n) for n in range(30)]
+    table = pa.table({"c": [f"{n},a" for n in range(30)], "n": numbers})
+    whole = run(table, *made)
+    monkeypatch.setattr("recserve.features.compiled.CHUNK_ROWS", 4)
+    monkeypatch.setattr("recserve.features.compiled.INGEST_ROWS", 12)
+    for name, value in run(table, *made).items():
+        for part in ("values", "lengths"):
+            assert getattr(value, part, value).tolist() == getattr(whole[name], part, whole[name]).tolist()
+    bad = table.set_column(1, "n", pa.array([*numbers[:26], "x", *numbers[27:]]))
+    with pytest.raises(DataError, match="column 'n', row 26: 'x' is not a number"):
+        run(bad, *made)
 
 
 @pytest.mark.parametrize("rows", [1, 3])

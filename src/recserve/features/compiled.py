@@ -6,21 +6,23 @@ Axes: N rows, S steps over all rows, V values over all rows.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from recserve import memory
 from recserve.columns import Ragged
-from recserve.dtypes import I64
+from recserve.dtypes import F32, I64
 from recserve.errors import CellError, ConfigError, InvariantError
 from recserve.features import ops
 from recserve.features.graph import GraphOutput, PlanGraph
 from recserve.features.ingest import ColumnBatch, ingest_row
+from recserve.features.kernels.driver import copy_out
 from recserve.features.op import Kind
 from recserve.features.outputs import OutputKind
 from recserve.features.stage import Stage, Workspace
@@ -30,6 +32,9 @@ __all__ = ["CompiledPlan", "Stage", "Workspace"]
 
 CHUNK_ROWS: Final = 4096
 """Rows of an offline batch that are run at once: enough to hide the cost of a call, few enough to stay in the cache."""
+
+INGEST_ROWS: Final = 16 * CHUNK_ROWS
+"""Rows of an Arrow table that are brought into canonical form at once."""
 
 Output = npt.NDArray[np.float32] | Ragged
 
@@ -97,20 +102,54 @@ class CompiledPlan:
         Raises:
             DataError: a column or a cell is wrong.
         """
-        batch = ColumnBatch.from_columns(columns, self.flat.columns, types)
         workspace = self._workspace()
         parts: list[list[Any]] = []
-        for first in range(0, max(batch.rows, 1), CHUNK_ROWS):
-            count = min(CHUNK_ROWS, batch.rows - first)
-            chunk = batch if count == batch.rows else batch.slice(first, count)
-            try:
-                self.flat.run(workspace, chunk, count, training)
-            except CellError as error:
-                raise error.shift(first) from None
-            parts.append([read_output(self.flat, workspace, output) for output in self.graph.outputs])
+        whole: dict[str, tuple[GraphOutput, F32]] | None = None
+        for start, rows, batch in self._batches(columns, types):
+            if whole is None:
+                whole = self._whole_outputs(rows)
+            for first in range(0, max(batch.rows, 1), CHUNK_ROWS):
+                count = min(CHUNK_ROWS, batch.rows - first)
+                chunk = batch if count == batch.rows else batch.slice(first, count)
+                try:
+                    self.flat.run(workspace, chunk, count, training)
+                except CellError as error:
+                    raise error.shift(start + first) from None
+                for output, target in whole.values():
+                    read_dense_into(self.flat, workspace, output, target[start + first : start + first + count])
+                parts.append([read_output(self.flat, workspace, output) for output in self._growing_outputs(whole)])
+        assert whole is not None
+        joined = zip(self._growing_outputs(whole), zip(*parts, strict=True), strict=True)
+        made = {output.spec.name: join_parts(found) for output, found in joined}
+        made |= {name: target for name, (_, target) in whole.items()}
+        return {output.spec.name: made[output.spec.name] for output in self.graph.outputs}
+
+    def _batches(self, columns: Any, types: Mapping[str, str] | None) -> Iterator[tuple[int, int, ColumnBatch]]:
+        """(first row, N, columns in canonical form) of stretches of rows; of all at once but for a long Arrow table.
+
+        What canonical form has to convert, such as offsets, then stays in the cache until it is read.
+        """
+        rows = columns.num_rows if isinstance(columns, pa.Table | pa.RecordBatch) else 0
+        if rows > INGEST_ROWS:
+            for first in range(0, rows, INGEST_ROWS):
+                part = columns.slice(first, INGEST_ROWS)
+                yield first, rows, ColumnBatch.from_columns(part, self.flat.columns, types)
+            return
+        batch = ColumnBatch.from_columns(columns, self.flat.columns, types)
+        yield 0, batch.rows, batch
+
+    def _whole_outputs(self, rows: int) -> dict[str, tuple[GraphOutput, F32]]:
+        """Arrays for the outputs whose size is known before: chunks write to their places, and nothing is joined."""
+        if rows <= CHUNK_ROWS:
+            return {}
         return {
-            output.spec.name: join_parts([part[i] for part in parts]) for i, output in enumerate(self.graph.outputs)
+            output.spec.name: (output, np.empty((rows, output.spec.dim), np.float32))
+            for output in self.graph.outputs
+            if output.spec.kind is OutputKind.DENSE and self.graph.values[output.value].kind is Kind.DENSE
         }
+
+    def _growing_outputs(self, whole: Mapping[str, Any]) -> list[GraphOutput]:
+        return [output for output in self.graph.outputs if output.spec.name not in whole]
 
     def _workspace(self) -> Workspace:
         """This thread's scratch for offline runs."""
@@ -118,6 +157,12 @@ class CompiledPlan:
             self._local.workspace = Workspace(self.flat.slots, 1 << 22)
         workspace: Workspace = self._local.workspace
         return workspace
+
+
+def read_dense_into(stage: Stage, workspace: Workspace, output: GraphOutput, target: F32) -> None:
+    """Write a dense feature that `stage` exports, after a run, to float32[rows, dim] of consecutive rows."""
+    address = int(workspace.values[stage.exports[output.value], memory.VALUES])
+    copy_out(address, target.reshape(-1).view(np.uint8))
 
 
 def read_output(stage: Stage, workspace: Workspace, output: GraphOutput) -> Output:
@@ -161,7 +206,7 @@ def _read_elements(workspace: Workspace, row: Sequence[int], kind: Kind) -> npt.
     return result
 
 
-def join_parts(parts: list[Any]) -> Output:
+def join_parts(parts: Sequence[Any]) -> Output:
     """One output of all chunks."""
     if len(parts) == 1:
         single: Output = parts[0]
