@@ -58,6 +58,8 @@ def margins(graph: Graph, booster: Booster, features: Sequence[Feature], offset:
     if booster.kind == "gblinear":
         return [_linear(graph, booster, features, group, base[group], offset) for group in range(booster.outputs)]
     is_old = booster.version <= (1, 2)
+    if booster.trees and booster.trees[0].leaf.shape[1] > 1:
+        return _vector_margins(graph, booster, features, base)
     found = []
     arguments = list(dict.fromkeys(feature.value for feature in features))
     place = {value: number for number, value in enumerate(arguments)}
@@ -75,6 +77,18 @@ def margins(graph: Graph, booster: Booster, features: Sequence[Feature], offset:
             total = _rounded(graph, "add", total, base[group])
         found.append(total)
     return found
+
+
+def _vector_margins(
+    graph: Graph, booster: Booster, features: Sequence[Feature], base: list[float]
+) -> list[Value]:
+    """Sums of trees whose leaves have a number a group."""
+    arguments = list(dict.fromkeys(feature.value for feature in features))
+    place = {value: number for number, value in enumerate(arguments)}
+    table = TreeTable(width=booster.outputs)
+    for tree, weight in zip(booster.trees, booster.weights, strict=True):
+        _add_tree(table, tree, features, place, weight)
+    return table.lower(graph, arguments, base=base, precision="float")
 
 
 def _add_tree(

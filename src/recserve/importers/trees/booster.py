@@ -47,7 +47,6 @@ class Booster:
         names: of the features; empty where the file has none.
         types: of the features, "c" for categories; empty where the file has none.
         levels: feature → its categories in code order, where the file has them.
-        parameters: of the objective.
     """
 
     kind: str
@@ -62,8 +61,7 @@ class Booster:
     linear: np.ndarray
     names: tuple[str, ...] = ()
     types: tuple[str, ...] = ()
-    levels: dict[int, tuple[str, ...]] = field(default_factory=dict)
-    parameters: dict[str, str] = field(default_factory=dict)
+    levels: dict[int, tuple[str | float, ...]] = field(default_factory=dict)
 
     @property
     def outputs(self) -> int:
