@@ -22,6 +22,23 @@ def find(parent: Element) -> Element:
     return parent.need_child(*EXPRESSIONS, *UNREAD)
 
 
+def lower_as(element: Element, scope: Scope, data_type: str) -> Typed:
+    """An expression as a value of a type.
+
+    A table that names no type gives texts; here they are read as the type at once.
+    """
+    if element.tag in ("Discretize", "MapValues") and element.get("dataType") is None:
+        texts = _results(element)
+        try:
+            for text in texts:
+                datatypes.parse(text, data_type)
+        except ValueError:
+            pass  # a text is no literal of the type: only the rows that meet it fail
+        else:
+            return _TABLES[element.tag](element, scope, data_type)
+    return scope.convert(lower(element, scope), data_type)
+
+
 def lower(element: Element, scope: Scope) -> Typed:
     """An expression as a value.
 
@@ -100,9 +117,25 @@ def _map_missing(element: Element, scope: Scope, field: Field, result: Typed) ->
     return Typed(scope.graph.apply("select", missing, default.value, result.value), result.data_type)
 
 
-def _discretize(element: Element, scope: Scope) -> Typed:
+def _results(element: Element) -> list[str]:
+    """Every text that a table without a type may give."""
+    found = [element.get("defaultValue"), element.get("mapMissingTo")]
+    if element.tag == "Discretize":
+        found += [child.get("binValue") for child in element.all("DiscretizeBin")]
+    else:
+        column = _column(element.need("outputColumn"))
+        found += [row.get(column) for row in read_table(element)]
+    return [text for text in found if text is not None]
+
+
+def _column(name: str) -> str:
+    """A column's local name: a prefix names the producer."""
+    return name.rpartition(":")[2]
+
+
+def _discretize(element: Element, scope: Scope, default_type: str = "string") -> Typed:
     """The bin of a number."""
-    data_type = read_type(element, "string")
+    data_type = read_type(element, default_type)
     field = scope.field(element.need("field"), element)
     intervals, values = [], []
     for child in element.all("DiscretizeBin"):
@@ -120,13 +153,15 @@ def _discretize(element: Element, scope: Scope) -> Typed:
     return _map_missing(element, scope, field, Typed(value, data_type))
 
 
-def _map_values(element: Element, scope: Scope) -> Typed:
+def _map_values(element: Element, scope: Scope, default_type: str = "string") -> Typed:
     """The row of a table that the fields name."""
-    data_type = read_type(element, "string")
-    pairs = [(scope.field(pair.need("field"), pair), pair.need("column")) for pair in element.all("FieldColumnPair")]
+    data_type = read_type(element, default_type)
+    pairs = [
+        (scope.field(pair.need("field"), pair), _column(pair.need("column"))) for pair in element.all("FieldColumnPair")
+    ]
     if not pairs:
         raise element.invalid("needs a FieldColumnPair at least")
-    column = element.need("outputColumn")
+    column = _column(element.need("outputColumn"))
     keys, values = [], []
     for row in read_table(element):
         if column not in row:
@@ -239,6 +274,7 @@ EXPRESSIONS: Final[dict[str, Callable[[Element, Scope], Typed]]] = {
     "TextIndex": lambda element, scope: lower_text_index(element, scope, lower),
     "Apply": _apply,
 }
+_TABLES: Final = {"Discretize": _discretize, "MapValues": _map_values}
 UNREAD: Final = {
     "Aggregate": "needs many records at once; a row here is one record",
     "Lag": "needs earlier records; a row here is one record",

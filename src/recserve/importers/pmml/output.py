@@ -41,7 +41,10 @@ def _lower(element: Element, result: Result, scope: Scope) -> Typed:
     feature = element.get("feature", element.get("resultFeature", "predictedValue"))
     assert feature is not None
     if feature in ("transformedValue", "decision") and element.get("segmentId") is None:
-        return expressions.lower(expressions.find(element), scope)
+        expression = expressions.find(element)
+        if element.get("dataType") is None:
+            return expressions.lower(expression, scope)
+        return expressions.lower_as(expression, scope, read_type(element))
     segment = element.get("segmentId")
     if segment is not None:
         if segment not in result.segments:

@@ -131,6 +131,11 @@ def _read_column(scope: Scope, data: DataField) -> tuple[Value, Value | None]:
         return value, graph.apply("and", known, parsed)
     raw = graph.input(data.name, datatypes.dtype_of(data.data_type))
     unparsed = raw.unparsed
+    if data.data_type in datatypes.NUMBERS:
+        # `true` and `false` are the numbers 1 and 0.
+        flag = graph.input(data.name, "boolean")
+        raw = graph.apply("coalesce", raw, graph.apply("boolean_to_number", flag))
+        unparsed = graph.apply("and", unparsed, flag.unparsed)
     if data.data_type == "integer":
         unparsed = graph.apply("or", unparsed, graph.apply("not", graph.apply("is_integer", raw)))
     if data.data_type == "float":

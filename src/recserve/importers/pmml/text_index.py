@@ -33,7 +33,7 @@ def lower_text_index(element: Element, scope: Scope, lower: Callable[[Element, S
         "distance": distance,
         "count_best": element.choice("countHits", ("allHits", "bestHits"), "allHits") == "bestHits",
         "separator": element.get("wordSeparatorCharacterRE", r"\s+"),
-        "word": element.get("wordRE"),
+        "word": element.get("wordRE", element.get("x-wordRE")),
         "tables": [_normalization(child, case_sensitive, distance) for child in element.all("TextIndexNormalization")],
     }
     value = scope.graph.apply("text_index", text.value, term.value, options=json.dumps(options))
@@ -44,13 +44,13 @@ def _normalization(element: Element, case_sensitive: bool, distance: int) -> dic
     """One table of replacements, in order: [(text or pattern, replacement, whether it is a pattern)]."""
     if element.integer("maxLevenshteinDistance", distance):
         raise element.unsupported("maxLevenshteinDistance in a TextIndexNormalization is not read")
-    source, target = element.get("inField", "string"), element.get("outField", "stem")
-    regex = element.get("regexField", "regex")
+    names = (("inField", "string"), ("outField", "stem"), ("regexField", "regex"))
+    source, target, regex = [str(element.get(name, default)).rpartition(":")[2] for name, default in names]
     rows = []
     for row in read_table(element):
         if source not in row or target not in row:
             raise element.invalid(f"a row has no column {source if source not in row else target!r}")
-        rows.append((row[str(source)], row[str(target)], row.get(str(regex), "").strip().lower() == "true"))
+        rows.append((row[source], row[target], row.get(regex, "").strip().lower() == "true"))
     return {
         "rows": rows,
         "case_sensitive": element.flag("isCaseSensitive", case_sensitive),

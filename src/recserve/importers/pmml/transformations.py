@@ -41,7 +41,7 @@ def _declare(element: Element, scope: Scope) -> None:
     categories = tuple(value.need("value") for value in element.all("Value"))
 
     def make() -> Field:
-        typed = scope.convert(expressions.lower(expressions.find(element), scope), data_type)
+        typed = expressions.lower_as(expressions.find(element), scope, data_type)
         if name not in scope.report.transformations:
             scope.report.transformations.append(name)
         return Field(typed.value, data_type, name=name, optype=optype, categories=categories)
