@@ -126,6 +126,10 @@ DIALECTS: Final[dict[str, Dialect]] = {
     "vertex": Dialect("Vertex AI; routes and port from AIP_*", 8080, f"{_HERE}.vertex:build_vertex"),
     "h2o": Dialect("H2O Driverless AI, /model/score", 8080, f"{_HERE}.h2o:build_h2o"),
     "oip": Dialect("Open Inference Protocol (KServe V2, Triton) REST", 8000, f"{_HERE}.oip.app:build_oip"),
+    "grpc": Dialect(
+        "gRPC: TensorFlow Serving, Open Inference and ranking", 8500, f"{_HERE}.grpc.server:build_grpc", "grpc"
+    ),
+    "oip-grpc": Dialect("gRPC, the same on Triton's port", 8001, f"{_HERE}.grpc.server:build_grpc", "grpc"),
     "sagemaker-tfs": Dialect(
         "SageMaker, as its TensorFlow Serving container", 8080, f"{_HERE}.sagemaker.tfs:build_sagemaker_tfs"
     ),
