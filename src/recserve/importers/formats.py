@@ -57,11 +57,25 @@ def _is_mleap(source: Source) -> bool:
     return "bundle.json" in source.names
 
 
+def _is_spark(source: Source) -> bool:
+    return not source.head and "metadata" in source.names
+
+
+def _is_pickle(source: Source) -> bool:
+    return source.path.suffix in {".pkl", ".pickle", ".joblib"} or source.head[:2] in {
+        b"\x80\x03",
+        b"\x80\x04",
+        b"\x80\x05",
+    }
+
+
 # Each format is asked in this order; the first that knows the source reads it.
 READERS: dict[str, Reader] = {
     "pmml": Reader("recserve.importers.pmml", _is_pmml),
     "mojo": Reader("recserve.importers.mojo", _is_mojo),
     "mleap": Reader("recserve.importers.mleap", _is_mleap),
+    "spark": Reader("recserve.importers.spark", _is_spark),
+    "sklearn": Reader("recserve.importers.sklearn", _is_pickle),
 }
 
 

@@ -273,13 +273,8 @@ def gaussian_mixture(frame: Frame, node: BundleNode) -> None:
 @stage("als")
 def als(frame: Frame, node: BundleNode) -> None:
     """The product of a user's and an item's factors; missing for an unknown one."""
-    attributes, graph = node.model.attributes, frame.graph
-    sides = []
+    attributes, sides = node.model.attributes, []
     for port, ids, factors in (("user", "users", "user_factors"), ("item", "items", "item_factors")):
         table = np.stack(attributes.tensors(factors, 1))
-        pairs = [(float(one), float(i)) for i, one in enumerate(attributes.integers(ids))]
-        keys, rows = [(key,) for key, _ in pairs], [row for _, row in pairs]
-        row = graph.apply("lookup", frame.number(input_name(node, port)), keys=keys, values=rows)
-        sides.append(graph.apply_many("gather", [row], table=table))
-    products = [graph.apply("multiply", a, b) for a, b in zip(*sides, strict=True)]
-    give(frame, node, graph.apply("sum", *products), "prediction")
+        sides.append((frame.number(input_name(node, port)), attributes.integers(ids), table))
+    give(frame, node, regressors.factor_product(frame.graph, sides), "prediction")

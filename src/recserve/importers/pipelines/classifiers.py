@@ -89,7 +89,11 @@ def naive_bayes(
     if kind == "multinomial":
         raw = vector.dots(theta, pi.tolist())
     elif kind == "complement":
-        raw = vector.dots(theta, np.zeros(len(pi)).tolist())
+        scores = vector.dots(theta, [0.0] * len(pi))
+        top = graph.apply("max", *scores)
+        total = graph.apply("sum", *[graph.apply("exp", graph.apply("subtract", score, top)) for score in scores])
+        scale = graph.apply("add", top, graph.apply("log", total))
+        raw = [graph.apply("subtract", score, scale) for score in scores]
     elif kind == "bernoulli":
         negative = np.log1p(-np.exp(theta))
         raw = vector.dots(theta - negative, (pi + negative.sum(axis=1)).tolist())
@@ -102,12 +106,12 @@ def naive_bayes(
 
 
 def gaussian_scores(vector: Vector, priors: Array, means: Array, variances: Array) -> list[Value]:
-    """Per class: prior - Σ (log(2π variance) + (x - mean)² / variance) / 2."""
+    """Per class: prior - Σ (log variance + (x - mean)² / variance) / 2."""
     graph, elements = vector.graph, vector.elements()
     scores = []
     for prior, mean, variance in zip(priors, means, variances, strict=True):
         terms = [graph.apply("square", graph.apply("subtract", x, m)) for x, m in zip(elements, mean, strict=True)]
-        start = float(prior - 0.5 * np.sum(np.log(2.0 * np.pi * variance)))
+        start = float(prior - 0.5 * np.sum(np.log(variance)))
         scores.append(graph.apply("linear", *terms, weights=-0.5 / variance, bias=start))
     return scores
 

@@ -177,3 +177,13 @@ def factorized(vector: Vector, bias: float, linear: Array | None, factors: Array
     first = vector.dot(np.zeros(vector.size) if linear is None else linear, bias)
     weights = [1.0, *([0.5] * len(squares)), -0.5]
     return graph.apply("linear", first, *squares, own, weights=weights)
+
+
+def factor_product(graph: Graph, sides: Sequence[tuple[Value, Sequence[int], Array]]) -> Value:
+    """The product of the factors of two ids, each given as (id, known ids, factors [ids, rank]); missing if unknown."""
+    rows = []
+    for value, ids, factors in sides:
+        keys, numbers = [(float(one),) for one in ids], [float(i) for i in range(len(ids))]
+        row = graph.apply("lookup", value, keys=keys, values=numbers)
+        rows.append(graph.apply_many("gather", [row], table=factors))
+    return graph.apply("sum", *[graph.apply("multiply", a, b) for a, b in zip(*rows, strict=True)])
