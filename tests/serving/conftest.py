@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib.util
+import json
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,8 +19,15 @@ import pytest
 
 from recserve.dtypes import F32
 from recserve.errors import DataError
+from recserve.plain_model import open_plain_model
 from recserve.serving.contract import Candidates, RankerLike, ServedRecord
+from recserve.serving.dialects import App, Serving
+from recserve.serving.messages import Limits
+from recserve.serving.rank_threads import RankThreads
+from recserve.serving.registry import Registry
+from recserve.serving.repository import Repository, highest_version
 from recserve.serving.run import ServeOptions, ServerProcess
+from recserve.serving.service import RankService
 
 
 @dataclass(frozen=True)
@@ -194,3 +205,92 @@ def ranker() -> FakeRanker:
 def server(ranker: FakeRanker) -> Iterator[Running]:
     with running({"models/rank/7": ranker}) as started:
         yield started
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a dialect's application answered."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+def ask(
+    app: App, method: str, path: str, body: bytes | object = b"", headers: Mapping[str, str] | None = None
+) -> Reply:
+    """Call an application without a socket; a body that is no bytes is sent as JSON."""
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    path, _, query = path.partition("?")
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "query_string": query.encode(),
+        "headers": [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()],
+    }
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": data}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(app(scope, receive, send))
+    start, *rest = sent
+    got = {name.decode(): value.decode() for name, value in start["headers"]}
+    return Reply(start["status"], got, b"".join(message.get("body", b"") for message in rest))
+
+
+@pytest.fixture(scope="session")
+def call_app() -> Callable[..., Reply]:
+    """`ask`."""
+    return ask
+
+
+@pytest.fixture(scope="session")
+def dialect_models() -> Any:
+    """The module that writes the fixture models of Open Inference, SageMaker and MLflow."""
+    path = Path(__file__).parents[1] / "conformance" / "fixture_models_oip.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def dialect_base(tmp_path_factory: pytest.TempPathFactory, dialect_models: Any) -> Path:
+    """A directory with those models."""
+    base: Path = tmp_path_factory.mktemp("dialects") / "models"
+    dialect_models.build(base)
+    dialect_models.write_half_plus(base / "half_plus_three" / "00000123", 3.0)
+    return base
+
+
+@pytest.fixture
+def make_serving(dialect_base: Path) -> Callable[..., Serving]:
+    """Builds what an application gets, with plain models of `dialect_base` loaded; everything runs inline."""
+
+    def build(*names: str, model: str = "", environment: Mapping[str, str] | None = None, **limits: int) -> Serving:
+        registry = Registry()
+        repository = Repository(registry, lambda directory, name=None: open_plain_model(directory, name=name))
+        for name in names:
+            repository.load_version(highest_version(dialect_base / name))
+        return Serving(
+            service=RankService(registry),
+            registry=registry,
+            repository=repository,
+            threads=RankThreads(0, 1),
+            limits=Limits(**limits),
+            readiness=lambda: bool(registry.names()),
+            model=model,
+            environment=environment or {},
+        )
+
+    return build
