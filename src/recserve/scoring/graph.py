@@ -20,6 +20,7 @@ from recserve.scoring import (  # noqa: F401  (they fill the registry)
     ops_terms,
     ops_text,
     ops_text_index,
+    ops_ties,
     ops_trees,
 )
 from recserve.scoring.cells import DType

@@ -66,7 +66,7 @@ def lower_deep_learning(graph: Graph, info: Info, row: list[Value], offset: Valu
     if is_encoder:
         return _reconstruct(graph, info, values)
     if is_classifier:
-        return classify(graph, info, values)
+        return classify(graph, info, values, row)
     return Prediction(_response(graph, info, values[0]))
 
 

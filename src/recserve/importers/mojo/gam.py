@@ -99,13 +99,36 @@ def _score(
     linear = np.concatenate([beta[: shift + plain], beta[-1:]])
     levels = [len(domain) if domain else 0 for domain in info.domains]
     parts = [glm.linear_score(graph, design, row, linear, levels, info.where("beta_center"))]
-    for smooth in smooths:
-        places = np.arange(smooth.start, smooth.start + smooth.width)
-        weights = beta[shift + places]
-        value = smooth.lower(graph, [read.number(name) for name in smooth.names], weights)
-        filled = float(weights @ fills[places]) if places[-1] < len(fills) else math.nan
-        parts.append(value if math.isnan(filled) else graph.apply("replace_missing", value, filled))
+    weights = beta[shift:-1]
+    if any(a.start + a.width > b.start for a, b in zip(smooths, smooths[1:], strict=False)):
+        parts += _overlapping(graph, smooths, read, weights, fills)
+    else:
+        for smooth in smooths:
+            places = np.arange(smooth.start, smooth.start + smooth.width)
+            values = [read.number(name) for name in smooth.names]
+            value = smooth.lower(graph, values, weights[places])
+            filled = float(weights[places] @ fills[places]) if places[-1] < len(fills) else math.nan
+            parts.append(value if math.isnan(filled) else graph.apply("replace_missing", value, filled))
     return graph.apply("sum", *parts)
+
+
+def _overlapping(
+    graph: Graph, smooths: list[Smooth], read: Row, weights: np.ndarray, fills: np.ndarray
+) -> list[Value]:
+    """Weighted basis functions where a spline's last ones lie under the next spline's first, as genmodel writes them.
+
+    In a place that two splines fill, the later one counts unless its column is missing.
+    """
+    slots: dict[int, list[Value]] = {}
+    for smooth in smooths:
+        values = [read.number(name) for name in smooth.names]
+        for i, unit in enumerate(np.eye(smooth.width)):
+            slots.setdefault(smooth.start + i, []).insert(0, smooth.lower(graph, values, unit))
+    terms = []
+    for place, found in slots.items():
+        fill = [graph.constant(float(fills[place]))] if not math.isnan(fills[place]) else []
+        terms.append(graph.apply("coalesce", *found, *fill))
+    return [graph.apply("linear", *terms, weights=[float(weights[place]) for place in slots])]
 
 
 # ---- the splines of a model
@@ -129,13 +152,6 @@ def _read_smooths(info: Info) -> list[Smooth]:
     start = len(info.features) - info.count("num_expanded_gam_columns_center", len(info.features), 0)
     smooths = []
     for number, kind in enumerate(kinds):
-        is_last = number == len(kinds) - 1
-        if widths[number] > knots[number] - 1 and not is_last:
-            raise unsupported(
-                f"genmodel writes the {widths[number]} functions of spline {number} over the next one's",
-                info.where("bs_sorted"),
-                "It does so for every I-spline or M-spline of order 2 or more that is not the last",
-            )
         lower = tables.lower(number, kind, orders[number])
         smooths.append(Smooth(names[number], start, widths[number], lower))
         start += knots[number] - 1

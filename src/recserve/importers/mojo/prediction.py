@@ -38,13 +38,22 @@ def label_binomial(graph: Graph, second: Value, threshold: float) -> Value:
     return graph.apply("boolean_to_number", graph.apply("greater_equal", second, threshold))
 
 
-def classify(graph: Graph, info: Info, probabilities: list[Value], balance: bool = True) -> Prediction:
-    """The label of class probabilities, after their correction for balanced classes where the model asks for it."""
+def classify(
+    graph: Graph, info: Info, probabilities: list[Value], row: list[Value], balance: bool = True
+) -> Prediction:
+    """The label of class probabilities, after their correction for balanced classes where the model asks for it.
+
+    The model's row breaks ties of more than two classes.
+    """
     if balance and info.flag("balance_classes", False):
         probabilities = correct(graph, info, probabilities)
     if len(probabilities) == 2:
         return Prediction(label_binomial(graph, probabilities[1], info.threshold), tuple(probabilities))
-    return Prediction(graph.apply("argmax", *probabilities), tuple(probabilities))
+    prior = info.numbers("prior_class_distrib") if info.has("prior_class_distrib") else None
+    if prior is not None and len(prior) != len(probabilities):
+        raise damaged(f"has {len(prior)} shares of {len(probabilities)} classes", info.where("prior_class_distrib"))
+    label = graph.apply("h2o_label", *probabilities, *row, classes=len(probabilities), prior=prior)
+    return Prediction(label, tuple(probabilities))
 
 
 def correct(graph: Graph, info: Info, probabilities: list[Value]) -> list[Value]:

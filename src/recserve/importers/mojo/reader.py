@@ -12,6 +12,8 @@ from recserve.importers.mojo.archive import open_archive
 from recserve.importers.mojo.ini import Info, read_info, unsupported
 from recserve.importers.mojo.prediction import Prediction, declare_outputs
 from recserve.importers.mojo.rows import Row, read_row
+from recserve.importers.mojo.coxph import lower_coxph
+from recserve.importers.mojo.rulefit import lower_rulefit
 from recserve.importers.mojo.target_encoder import lower_target_encoder
 from recserve.importers.mojo.xgboost import lower_xgboost
 from recserve.scoring.graph import Graph, Value
@@ -32,6 +34,8 @@ ALGORITHMS: dict[str, Lower] = {
     "isotonicregression": clusters.lower_isotonic,
     "targetencoder": lower_target_encoder,
     "stackedensemble": lambda graph, info, row, _: ensembles.lower_stacked(graph, info, row, lower_model),
+    "coxph": lower_coxph,
+    "rulefit": lambda graph, info, row, _: lower_rulefit(graph, info, row, lower_model),
     "klime": lambda graph, info, row, _: ensembles.lower_klime(graph, info, row, lower_model),
 }
 # Algorithms whose scorer takes an offset; the others have none, or ignore it as genmodel does.

@@ -74,7 +74,7 @@ def lower_gbm(graph: Graph, info: Info, row: list[Value], offset: Value | None) 
         probabilities = graph.apply_many("softmax", sums)
     else:
         return Prediction(_inverse_link(graph, info, family, shift(sums[0])))
-    found = classify(graph, info, probabilities)
+    found = classify(graph, info, probabilities, row)
     if family == "quasibinomial" and info.response_domain is None:
         found = Prediction(found.first, found.rest, ("predict", "pVal0", "pVal1"))
     return calibrate(graph, info, found)
@@ -107,7 +107,7 @@ def lower_drf(graph: Graph, info: Info, row: list[Value], offset: Value | None) 
         probabilities = [first, graph.apply("subtract", 1.0, first)]
     else:
         probabilities = normalise(graph, sums)
-    return calibrate(graph, info, classify(graph, info, probabilities))
+    return calibrate(graph, info, classify(graph, info, probabilities, row))
 
 
 def lower_uplift(graph: Graph, info: Info, row: list[Value], offset: Value | None) -> Prediction:  # noqa: ARG001

@@ -51,8 +51,8 @@ def lower_xgboost(graph: Graph, info: Info, row: list[Value], offset: Value | No
     sums = margins(graph, booster, features[: booster.features], shift)
     found = answer(graph, booster, sums, where)
     if info.classes > 2:
-        return classify(graph, info, found, balance=False)
+        return classify(graph, info, found, row, balance=False)
     if info.classes == 2:
         first = graph.apply("to_float32", graph.apply("subtract", 1.0, found[0]))
-        return calibrate(graph, info, classify(graph, info, [first, found[0]], balance=False))
+        return calibrate(graph, info, classify(graph, info, [first, found[0]], row, balance=False))
     return Prediction(found[0])

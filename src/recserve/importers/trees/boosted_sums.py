@@ -68,8 +68,14 @@ def margins(graph: Graph, booster: Booster, features: Sequence[Feature], offset:
         for tree, owner, weight in zip(booster.trees, booster.groups, booster.weights, strict=True):
             if owner == group:
                 _add_tree(table, tree, features, place, weight)
+        if offset is not None and not is_old:
+            trees = table.lower(graph, arguments, output="each") if table.roots else []
+            first = graph.apply("to_float32", offset)
+            ones = [1.0] * (1 + len(trees))
+            found.append(graph.apply("linear", first, *trees, weights=ones, precision="float"))
+            continue
         # Releases up to 1.2 added the base score last.
-        start = None if is_old or offset is not None else [base[group]]
+        start = None if is_old else [base[group]]
         total = table.lower(graph, arguments, base=start, precision="float")[0]
         if offset is not None:
             total = _rounded(graph, "add", total, graph.apply("to_float32", offset))
