@@ -10,6 +10,8 @@ import math
 import re
 from typing import Final
 
+import numpy as np
+
 from recserve.scoring.ops_dates import KINDS, parse_date
 
 NUMBERS: Final = ("integer", "float", "double")
@@ -44,7 +46,7 @@ def parse(text: str, data_type: str) -> float | bool | str:
     value = parse_number(text)
     if data_type == "integer" and value != math.floor(value):
         raise ValueError(f"{text!r} is no whole number")
-    return value
+    return float(np.float32(value)) if data_type == "float" else value
 
 
 def parse_number(text: str) -> float:

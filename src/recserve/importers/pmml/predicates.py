@@ -68,7 +68,7 @@ def _compare(scope: Scope, operator: str, name: str, text: str, element: Element
     if field.data_type == "string":
         order = scope.texts.compare(field.value, graph.constant(text))
         return graph.apply(COMPARISONS[operator], order, graph.constant(0.0))
-    value = float(scope.parse(text, field.data_type, element))
+    value = float(scope.bound(text, field, element))
     left = graph.apply("boolean_to_number", field.value) if field.data_type == "boolean" else field.value
     return graph.apply(COMPARISONS[operator], left, graph.constant(value))
 

@@ -186,6 +186,10 @@ class Scope:
         except ValueError:
             raise at.invalid(f"{text!r} is no {data_type}") from None
 
+    def bound(self, text: str, field: Typed, at: Element) -> float | bool | str:
+        """A literal that a field is compared with: a whole number may be compared with a fraction."""
+        return self.parse(text, "double" if field.data_type == "integer" else field.data_type, at)
+
     def literal(self, text: str, data_type: str, at: Element) -> Typed:
         """A constant."""
         return Typed(self.graph.constant(self.parse(text, data_type, at)), data_type, text)
@@ -200,7 +204,7 @@ class Scope:
 
     def is_one_of(self, field: Typed, texts: list[str], at: Element) -> Value:
         """Boolean: whether a field is one of the literals; missing where the field is."""
-        values = [self.parse(text, field.data_type, at) for text in texts]
+        values = [self.bound(text, field, at) for text in texts]
         if field.data_type == "boolean":
             as_number = self.graph.apply("boolean_to_number", field.value)
             return self.graph.apply("isin", as_number, values=[float(value) for value in values])

@@ -40,13 +40,14 @@ def aggregate(
     if known is None or method not in known:
         raise segmentation.invalid(f"multipleModelMethod {method!r} does not fit a {function}")
     weights = [segment.weight if method.startswith("weighted") else 1.0 for segment in segments]
-    treatment = segmentation.choice("missingPredictionTreatment", TREATMENTS, "continue")
+    prefix = "" if segmentation.get("x-missingPredictionTreatment") is None else "x-"
+    treatment = segmentation.choice(f"{prefix}missingPredictionTreatment", TREATMENTS, "continue")
     blocked = _blocked(segmentation, treatment, segments, scope)
     if function == "regression":
         values = [_predicted(segment, segmentation) for segment in segments]
         result = Result(function, _number(method, values, weights, segments, treatment, scope))
     elif method in ("majorityVote", "weightedMajorityVote"):
-        result = _vote(function, segments, weights, scope)
+        result = _vote(function, segments, weights, treatment, scope)
     else:
         result = _probabilities(method, segments, weights, treatment, scope)
     if blocked is not None:
@@ -63,16 +64,9 @@ def _predicted(segment: Segment, at: Element) -> Value:
 def _blocked(segmentation: Element, treatment: str, segments: Sequence[Segment], scope: Scope) -> Value | None:
     """Boolean: whether missing predictions make the whole answer missing; None where they cannot."""
     graph = scope.graph
-    missing = []
-    for segment in segments:
-        if segment.result.value is None:
-            continue
-        lost = graph.apply("is_missing", segment.result.value)
-        if segment.active is not None:
-            lost = graph.apply("and", graph.apply("replace_missing", segment.active, False), lost)
-        missing.append(graph.apply("boolean_to_number", lost))
+    missing = [_lost(segment, scope) for segment in segments]
     if treatment == "skipSegment":
-        threshold = segmentation.number("missingThreshold", 1.0)
+        threshold = segmentation.number("x-missingThreshold", segmentation.number("missingThreshold", 1.0))
         weights = [segment.weight for segment in segments]
         lost_weight = graph.apply("linear", *missing, weights=weights)
         share = graph.apply("divide", lost_weight, _active_weight(segments, scope))
@@ -150,8 +144,13 @@ def _labels(segments: Sequence[Segment], scope: Scope) -> list[str]:
     return list(found) or list(scope.categories)
 
 
-def _vote(function: str, segments: Sequence[Segment], weights: list[float], scope: Scope) -> Result:
-    """Shares of the votes. The first label of the largest share wins, in the order of the votes."""
+def _vote(
+    function: str, segments: Sequence[Segment], weights: list[float], treatment: str, scope: Scope
+) -> Result:
+    """Shares of the votes. The first label of the largest share wins, in the order of the votes.
+
+    Where `continue` treats missing predictions, they vote for a missing answer.
+    """
     graph = scope.graph
     labels = _labels(segments, scope)
     for segment in segments:
@@ -162,14 +161,34 @@ def _vote(function: str, segments: Sequence[Segment], weights: list[float], scop
     total = graph.apply("sum", *votes)
     nothing = graph.apply("equal", total, 0.0)
     shares = [graph.apply("mark_missing", graph.apply("divide", vote, total), nothing) for vote in votes]
-    winner = _first_voted(values, votes, labels, scope)
-    result = Result(function, graph.apply("mark_missing", winner, nothing))
+    winner = graph.apply("mark_missing", _first_voted(values, votes, labels, scope), nothing)
+    if treatment == "continue":
+        winner = graph.apply("mark_missing", winner, _missing_wins(segments, weights, votes, scope))
+    result = Result(function, winner)
     if function == "classification":
         result.probabilities = dict(zip(labels, shares, strict=True))
     else:
         result.affinities = dict(zip(labels, votes, strict=True))
         result.entity_id = result.value
     return result
+
+
+def _missing_wins(segments: Sequence[Segment], weights: list[float], votes: list[Value], scope: Scope) -> Value:
+    """Boolean: whether the missing predictions of active segments have more votes than any label."""
+    graph = scope.graph
+    lost = graph.apply("linear", *[_lost(segment, scope) for segment in segments], weights=weights)
+    return graph.apply("greater", lost, graph.apply("max", *votes))
+
+
+def _lost(segment: Segment, scope: Scope) -> Value:
+    """Number: 1 where an active segment has no answer."""
+    graph = scope.graph
+    if segment.result.value is None:
+        return graph.constant(0.0)
+    lost = graph.apply("is_missing", segment.result.value)
+    if segment.active is not None:
+        lost = graph.apply("and", graph.apply("replace_missing", segment.active, False), lost)
+    return graph.apply("boolean_to_number", lost)
 
 
 def _first_voted(values: list[Value], votes: list[Value], labels: list[str], scope: Scope) -> Value:

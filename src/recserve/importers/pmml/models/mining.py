@@ -150,22 +150,33 @@ def _collect_fields(segments: list[Segment]) -> tuple[dict[str, Field], set[str]
 
 
 def _chain(segments: list[Segment], method: str, scope: Scope) -> Result:
-    """The last segment whose predicate is true answers; all OutputFields are the chain's."""
-    result = segments[-1].result
-    for segment, later in zip(segments[-2::-1], segments[:0:-1], strict=False):
-        if later.active is None:
-            break
-        if later is segments[-1] or result is not segments[-1].result or later.active is not None:
-            result = _either(later.active, result, segment.result, scope)
+    """The last segment whose predicate is true answers; all OutputFields are the chain's.
+
+    In a multiModelChain each segment answers for its own target.
+    """
+    results = [_with_target(segment.result) for segment in segments]
+    chained = results[0]
+    for segment, result in zip(segments[1:], results[1:], strict=True):
+        if segment.active is not None:
+            chained = _either(segment.active, result, chained, scope)
+        else:
+            chained = result
     fields, hidden = _collect_fields(segments)
-    chained = _copy(result)
+    chained = _copy(chained)
     chained.fields, chained.hidden = fields, hidden
     if method == "multiModelChain":
-        for segment in segments:
-            target = segment.result.scope.target if segment.result.scope else None
-            if target and target.name and segment.result.value is not None:
-                chained.values[target.name] = _typed_value(segment.result)
+        for result in results:
+            chained.values |= result.values
     return chained
+
+
+def _with_target(result: Result) -> Result:
+    """The result with its prediction under the name of its target, where it has one."""
+    target = result.scope.target if result.scope else None
+    if target and target.name and result.value is not None and target.name not in result.values:
+        result = _copy(result)
+        result.values[target.name] = _typed_value(result)
+    return result
 
 
 def _typed_value(result: Result) -> Value:
@@ -193,7 +204,9 @@ def _either(condition: Value, yes: Result, no: Result, scope: Scope) -> Result:
             if one is None:
                 return None
             nothing = graph.missing(one.dtype)
-            return graph.apply("select", known, one if first is not None else nothing, one if second is not None else nothing)
+            return graph.apply("select", known, nothing if first is None else first, nothing if second is None else second)
+        if first.dtype != second.dtype:
+            second = graph.failure("the last model of the chain that runs has another function", first.dtype)
         return graph.apply("select", known, first, second)
 
     def many(first: dict[str, Value], second: dict[str, Value]) -> dict[str, Value]:

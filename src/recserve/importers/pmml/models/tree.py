@@ -166,7 +166,7 @@ def _simple_test(nodes: Nodes, predicate: Element, scope: Scope) -> tuple[str, i
     if predicate.tag == "SimpleSetPredicate":
         operator = predicate.choice("booleanOperator", ("isIn", "isNotIn"))
         texts = predicates.read_words(predicate.need_child("Array"))
-        values = tuple(scope.parse(text, one.data_type, predicate) for text in texts)
+        values = tuple(scope.bound(text, one, predicate) for text in texts)
         return "in" if operator == "isIn" else "not_in", nodes.argument(one.value), nodes.set_of(values)
     operator = predicate.choice("operator", predicates.OPERATORS)
     if operator in ("isMissing", "isNotMissing"):
@@ -177,7 +177,7 @@ def _simple_test(nodes: Nodes, predicate: Element, scope: Scope) -> tuple[str, i
 def _comparison(
     nodes: Nodes, one: Field, operator: str, predicate: Element, scope: Scope
 ) -> tuple[str, int, float] | None:
-    value = scope.parse(predicate.need("value"), one.data_type, predicate)
+    value = scope.bound(predicate.need("value"), one, predicate)
     if isinstance(value, str):
         if operator not in ("equal", "notEqual"):
             return None
