@@ -71,6 +71,8 @@ class Compiled:
         self._python: dict[int, PythonOp] = {}
         self.segments = self._segments()
         self._out_slots: I64 = np.array([self.slots.of[number] for number in self.leaving], np.int64)
+        self.is_pure: Final = not self._python
+        """Whether no op runs in Python."""
         self._local = threading.local()
 
     def _segments(self) -> list[Segment]:
@@ -124,20 +126,31 @@ class Compiled:
         data, state = np.empty((len(self.leaving), rows)), np.empty((len(self.leaving), rows), np.uint8)
         if not rows:
             return data, state, texts, messages
-        most = PYTHON_ROWS if self._python else BLOCK_ROWS
+        most = BLOCK_ROWS if self.is_pure else PYTHON_ROWS
         workspace = self.workspace(1 if rows == 1 else most)
         addresses = np.array([array.ctypes.data for array in arrays], np.int64)
-        run = workspace.run
-        run[at.COLUMNS], run[at.INPUTS], run[at.TOTAL] = addresses.ctypes.data, len(arrays), rows
+        self.connect(workspace, rows, addresses, data, state)
+        if self.is_pure:
+            run_all(workspace.address)
+        else:
+            self.run_with_python(workspace, rows, Call(texts, messages))
+        return data, state, texts, messages
+
+    def connect(self, workspace: Workspace, rows: int, addresses: I64, data: F64, state: U8) -> None:
+        """Tell a run where its columns are and where its results go; the caller keeps all of them alive.
+
+        Args:
+            workspace: of the run.
+            rows: N.
+            addresses: int64[sources], of float64[N] columns.
+            data: float64[leaving, N].
+            state: uint8[leaving, N].
+        """
+        run, program = workspace.run, self.segments[0].program
+        run[at.PROGRAM], run[at.LENGTH] = program.ctypes.data, len(program)
+        run[at.COLUMNS], run[at.INPUTS], run[at.TOTAL] = addresses.ctypes.data, len(addresses), rows
         run[at.OUT_SLOTS], run[at.OUTPUTS] = self._out_slots.ctypes.data, len(self.leaving)
         run[at.OUT_DATA], run[at.OUT_STATE] = data.ctypes.data, state.ctypes.data
-        if self._python:
-            self._run_with_python(workspace, rows, texts, messages)
-        else:
-            program = self.segments[0].program
-            run[at.PROGRAM], run[at.LENGTH] = program.ctypes.data, len(program)
-            run_all(workspace.address)
-        return data, state, texts, messages
 
     def _read(self, columns: Mapping[str, Any], rows: int, texts: Codes) -> list[F64]:
         known: dict[tuple[str, str], tuple[F64, F64]] = {}
@@ -151,9 +164,9 @@ class Compiled:
             found.append(known[column, dtype][tells_unparsed])
         return found
 
-    def _run_with_python(self, workspace: Workspace, rows: int, texts: Codes, messages: Codes) -> None:
+    def run_with_python(self, workspace: Workspace, rows: int, call: Call) -> None:
+        """Run a program of which Python runs some ops, block after block."""
         run, stride = workspace.run, workspace.data.shape[1]
-        call = Call(texts, messages)
         for first in range(0, rows, stride):
             count = min(stride, rows - first)
             run[at.ROWS] = count

@@ -23,6 +23,11 @@ class Codes:
         """Number of codes."""
         return self._start + len(self._texts)
 
+    @property
+    def known(self) -> dict[str, int]:
+        """Codes by text, of all but the base."""
+        return self._own
+
     def code(self, value: Any) -> int:
         """The code of a text; a tuple gets a new one each time."""
         if type(value) is not str:

@@ -15,10 +15,13 @@ from recserve.errors import DataError
 from recserve.scoring import reference as interpreter
 from recserve.scoring.cells import FAILED, MISSING_STATE, Cell, DType
 from recserve.scoring.graph import Graph
+from recserve.scoring.listing import listing
 from recserve.scoring.pool import Codes
+from recserve.scoring.stored import from_bytes, to_bytes
 
 if TYPE_CHECKING:
     from recserve.scoring.compiled import Compiled
+    from recserve.scoring.rows import RowScorer
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,48 @@ class Program:
         count = row_count(columns, rows)
         chosen = {name: columns[name] for name in self.inputs if name in columns}
         return self._run_reference(chosen, count) if reference else self._run_compiled(chosen, count)
+
+    def score_row(self, row: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
+        """Score one row, without the detour over columns.
+
+        Args:
+            row: {name: raw cell}. What the program does not read is passed over; what is absent is missing.
+
+        Returns:
+            {output: float, bool, str, list, or None for missing}, and the message where the row fails.
+
+        Raises:
+            DataError: a cell is of no known type.
+        """
+        return self.rows.score(row)
+
+    @cached_property
+    def rows(self) -> RowScorer:
+        """The way for single rows."""
+        from recserve.scoring.rows import RowScorer
+
+        return RowScorer(self.compiled, self.outputs)
+
+    def warm(self) -> None:
+        """Compile or load all kernels, and score a row of missing cells, so that the first call is fast."""
+        self.score_row({})
+
+    def to_bytes(self) -> bytes:
+        """The program, to be stored."""
+        return to_bytes(self.graph)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Program:
+        """The program that `to_bytes` gave.
+
+        Raises:
+            BundleError: the bytes are cut off, changed, of another version, or describe no program.
+        """
+        return cls(from_bytes(data))
+
+    def listing(self) -> str:
+        """One line an op, for people."""
+        return listing(self.graph)
 
     @cached_property
     def compiled(self) -> Compiled:

@@ -56,7 +56,7 @@ def _step(nodes: I64, data: F64, stride: int, row: int, node: int) -> Any:
 
 
 @inner
-def _walk_rows(nodes: I64, data: F64, stride: int, first: int, root: int, depth: int, ends: I64) -> None:
+def _walk_rows(nodes: I64, data: F64, stride: int, first: int, root: int, depth: int) -> Any:
     """Ends of one tree for eight rows at once: their loads overlap."""
     a = b = c = d = e = f = g = h = root
     for _ in range(depth):
@@ -68,7 +68,25 @@ def _walk_rows(nodes: I64, data: F64, stride: int, first: int, root: int, depth:
         f = _step(nodes, data, stride, first + 5, f)
         g = _step(nodes, data, stride, first + 6, g)
         h = _step(nodes, data, stride, first + 7, h)
-    ends[0], ends[1], ends[2], ends[3], ends[4], ends[5], ends[6], ends[7] = a, b, c, d, e, f, g, h
+    return a, b, c, d, e, f, g, h
+
+
+@inner
+def _sum_rows(nodes: I64, data: F64, stride: int, root: int, depth: int, total: F64) -> Any:
+    """Add the values of one tree, which its leaves hold, eight rows at once; how many rows are done."""
+    first = 0
+    while first + 8 <= len(total):
+        a, b, c, d, e, f, g, h = _walk_rows(nodes, data, stride, first, root, depth)
+        total[first] += as_float(nodes[2 * a])
+        total[first + 1] += as_float(nodes[2 * b])
+        total[first + 2] += as_float(nodes[2 * c])
+        total[first + 3] += as_float(nodes[2 * d])
+        total[first + 4] += as_float(nodes[2 * e])
+        total[first + 5] += as_float(nodes[2 * f])
+        total[first + 6] += as_float(nodes[2 * g])
+        total[first + 7] += as_float(nodes[2 * h])
+        first += 8
+    return first
 
 
 @inner
@@ -148,10 +166,12 @@ def fast_trees(op: I64, run: I64) -> Any:
     while t < op[P4]:
         root, depth, first = roots[2 * t], roots[2 * t + 1], 0
         if depth < op[P6] and rows >= 8:
+            if op[P1] == SUM and op[P5] == 0:
+                first = _sum_rows(nodes, data, stride, root, depth, data_of(run, outs[0]))
             while first + 8 <= rows:
-                _walk_rows(nodes, data, stride, first, root, depth, ends)
-                for j in range(8):
-                    _add(op, run, t, first + j, nodes[2 * ends[j]])
+                a, b, c, d, e, f, g, h = _walk_rows(nodes, data, stride, first, root, depth)
+                for j, end in enumerate((a, b, c, d, e, f, g, h)):
+                    _add(op, run, t, first + j, nodes[2 * end])
                 first += 8
         elif depth < op[P6] and t + 4 <= op[P4]:
             deepest = max(depth, roots[2 * t + 3], roots[2 * t + 5], roots[2 * t + 7])
