@@ -73,7 +73,7 @@ def parse_raw_input(signature: Signature, body: bytes, model: str) -> dict[str, 
             f"'{model}' model configuration"
         )
     (spec,) = signature.inputs.values()
-    sizes = list(spec.shape or (None,))
+    sizes: list[int | None] = [None] if spec.shape is None else list(spec.shape)
     batch = [1] if len(sizes) > 1 and sizes[0] is None else []
     sizes = sizes[len(batch) :]
     varying = [axis for axis, size in enumerate(sizes) if size is None]
