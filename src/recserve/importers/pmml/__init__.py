@@ -73,8 +73,8 @@ def _outputs(result: Result, inner: Scope) -> dict[str, Typed]:
     target = result.scope.target if result.scope else None
     if target and target.name and target.name not in outputs:
         inner.report.targets.append(target.name)
-        if result.listing:
-            outputs[target.name] = Typed(inner.graph.apply("make_list", *result.listing), "string")
+        if result.listing is not None:
+            outputs[target.name] = Typed(result.listing, "string")
         elif result.value is not None and result.scope is not None:
             outputs[target.name] = _as_text(predicted(result, result.scope, inner.document.root), result.scope)
     for name, field in result.fields.items():

@@ -26,7 +26,9 @@ def declare(model: Element, result: Result, scope: Scope) -> None:
     for element in output.all("OutputField") if output else []:
         name = element.need("name")
         if (element.get("feature") or "").startswith("x-"):
-            scope.report.notes.append(f"The output {name!r} is left out: {element.get('feature')} is its producer's own.")
+            scope.report.notes.append(
+                f"The output {name!r} is left out: {element.get('feature')} is its producer's own."
+            )
             continue
         typed = _lower(element, result, scope)
         data_type = element.get("dataType")

@@ -46,7 +46,7 @@ class Result:
         active: whether this result exists: missing or false where the segment was not chosen; None where always.
         data_type: of the field whose label `value` is; "" where the scope's target tells.
         scope: of the model.
-        listing: of selectAll: the values of all segments, in order.
+        listing: of selectAll: the answers of all segments, as a list.
     """
 
     function: str
@@ -69,7 +69,7 @@ class Result:
     active: Value | None = None
     data_type: str = ""
     scope: Scope | None = None
-    listing: list[Value] = field(default_factory=list)
+    listing: Value | None = None
 
 
 def classify(graph: Graph, probabilities: dict[str, Value]) -> Value:

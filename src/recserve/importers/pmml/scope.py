@@ -187,8 +187,10 @@ class Scope:
             raise at.invalid(f"{text!r} is no {data_type}") from None
 
     def bound(self, text: str, field: Typed, at: Element) -> float | bool | str:
-        """A literal that a field is compared with: a whole number may be compared with a fraction."""
-        return self.parse(text, "double" if field.data_type == "integer" else field.data_type, at)
+        """A literal that a field is compared with. A whole number or a boolean may be compared with a fraction."""
+        if field.data_type == "boolean" and text.strip().lower() in ("true", "false"):
+            return self.parse(text, "boolean", at)
+        return self.parse(text, "double" if field.data_type in ("integer", "boolean") else field.data_type, at)
 
     def literal(self, text: str, data_type: str, at: Element) -> Typed:
         """A constant."""
@@ -280,9 +282,7 @@ class Scope:
                 return self.graph.apply("modulo", value, self.graph.constant(day))
             return value
         days = self.graph.apply("divide", value, self.graph.constant(unit))
-        days = self.graph.apply(
-            "add", days, self.graph.constant(float(since - epoch_day(int(epoch or "1970"))))
-        )
+        days = self.graph.apply("add", days, self.graph.constant(float(since - epoch_day(int(epoch or "1970")))))
         if wanted in ("date", "dateDays"):
             return self.graph.apply("floor", days)
         return self.graph.apply("multiply", days, self.graph.constant(day))

@@ -78,6 +78,8 @@ def lower_model(model: Element, parent: Scope) -> Result:
     scope = parent.child()
     scope.math = model.choice("x-mathContext", ("double", "float"), parent.math)
     schema.declare(model, scope, function)
+    if parent.parent is None:
+        transformations.declare_global(scope)
     transformations.declare_local(model, scope)
     lower = import_module(f"{__name__}.{MODELS[model.tag]}").lower
     result: Result = lower(model, scope)

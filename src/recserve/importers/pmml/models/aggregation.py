@@ -27,9 +27,7 @@ CLASSIFICATION: Final = (
 TREATMENTS: Final = ("continue", "skipSegment", "returnMissing")
 
 
-def aggregate(
-    model: Element, segmentation: Element, method: str, segments: Sequence[Segment], scope: Scope
-) -> Result:
+def aggregate(model: Element, segmentation: Element, method: str, segments: Sequence[Segment], scope: Scope) -> Result:
     """The method's answer.
 
     Raises:
@@ -111,7 +109,9 @@ def _number(
         lost = []
         for one, segment in zip(values, segments, strict=True):
             active = graph.constant(True) if segment.active is None else segment.active
-            lost.append(graph.apply("and", graph.apply("replace_missing", active, False), graph.apply("is_missing", one)))
+            lost.append(
+                graph.apply("and", graph.apply("replace_missing", active, False), graph.apply("is_missing", one))
+            )
         value = graph.apply("mark_missing", value, graph.apply("or", *lost))
     return value
 
@@ -144,9 +144,7 @@ def _labels(segments: Sequence[Segment], scope: Scope) -> list[str]:
     return list(found) or list(scope.categories)
 
 
-def _vote(
-    function: str, segments: Sequence[Segment], weights: list[float], treatment: str, scope: Scope
-) -> Result:
+def _vote(function: str, segments: Sequence[Segment], weights: list[float], treatment: str, scope: Scope) -> Result:
     """Shares of the votes. The first label of the largest share wins, in the order of the votes.
 
     Where `continue` treats missing predictions, they vote for a missing answer.

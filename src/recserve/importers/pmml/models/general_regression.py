@@ -128,9 +128,7 @@ def _factor(predictor: Element, name: str, cell: Element, scope: Scope) -> Value
     if cell.need("value") not in names or len(contrasts) != len(names):
         raise cell.invalid(f"the category {cell.get('value')!r} is not in the contrast matrix of {name!r}")
     column = contrasts[:, names.index(cell.need("value"))]
-    found = scope.lookup(field, names, column.tolist(), None, cell)
-    lost = scope.graph.apply("and", scope.graph.apply("is_missing", found), scope.graph.apply("is_known", field.value))
-    return scope.graph.apply("fail", found, lost, message=f"the value of {name!r} is not in the contrast matrix")
+    return scope.lookup(field, names, column.tolist(), None, cell)
 
 
 def _offset(model: Element, value: Value, scope: Scope) -> Value:

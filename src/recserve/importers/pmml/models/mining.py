@@ -190,7 +190,9 @@ def _copy(result: Result) -> Result:
     """A result of its own, so that what is added to it stays out of the segment's."""
     from dataclasses import replace
 
-    return replace(result, fields=dict(result.fields), hidden=set(result.hidden), values=dict(result.values), segments={})
+    return replace(
+        result, fields=dict(result.fields), hidden=set(result.hidden), values=dict(result.values), segments={}
+    )
 
 
 def _either(condition: Value, yes: Result, no: Result, scope: Scope) -> Result:
@@ -204,7 +206,9 @@ def _either(condition: Value, yes: Result, no: Result, scope: Scope) -> Result:
             if one is None:
                 return None
             nothing = graph.missing(one.dtype)
-            return graph.apply("select", known, nothing if first is None else first, nothing if second is None else second)
+            return graph.apply(
+                "select", known, nothing if first is None else first, nothing if second is None else second
+            )
         if first.dtype != second.dtype:
             second = graph.failure("the last model of the chain that runs has another function", first.dtype)
         return graph.apply("select", known, first, second)
@@ -272,12 +276,19 @@ def _either_field(known: Value, yes: Field | None, no: Field | None, scope: Scop
 
 def _select_all(segments: list[Segment], function: str, scope: Scope) -> Result:
     """The answers of all segments whose predicate is true, as a list."""
-    listing = [_typed_value(segment.result) for segment in segments if segment.result.value is not None]
+    graph = scope.graph
+    actives = [graph.constant(True) if segment.active is None else segment.active for segment in segments]
+    pairs: list[Value] = []
+    for active, segment in zip(actives, segments, strict=True):
+        if segment.result.value is not None:
+            pairs += [active, _typed_value(segment.result)]
     fields, hidden = _collect_fields(segments)
-    result = Result(function, None, listing=listing)
+    result = Result(function, None, listing=graph.apply("list_where", *pairs) if pairs else None, hidden=hidden)
     for name, one in fields.items():
-        cells = [segment.result.fields[name].value for segment in segments if name in segment.result.fields]
-        value = scope.graph.apply("make_list", *cells)
+        cells: list[Value] = []
+        for active, segment in zip(actives, segments, strict=True):
+            if name in segment.result.fields:
+                cells += [active, segment.result.fields[name].value]
+        value = graph.apply("list_where", *cells)
         result.fields[name] = Field(value, one.data_type, name=name, optype=one.optype)
-    result.hidden = hidden
     return result

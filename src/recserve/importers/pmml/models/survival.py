@@ -43,7 +43,9 @@ def _table(element: Element, time: Value, scope: Scope) -> Value:
     starts = [at for at, _ in cells]
     intervals: list[tuple[float | None, float | None, bool, bool]] = [(None, starts[0], False, False)]
     values = [0.0]
-    for (start, hazard), end in zip(cells, [*starts[1:], last], strict=True):
-        intervals.append((start, max(start, end), True, end == last))
+    for (start, hazard), end in zip(cells[:-1], starts[1:], strict=True):
+        intervals.append((start, end, True, False))
         values.append(hazard)
+    intervals.append((starts[-1], max(starts[-1], last), True, True))
+    values.append(cells[-1][1])
     return scope.graph.apply("discretize", time, intervals=intervals, values=values)

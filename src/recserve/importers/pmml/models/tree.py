@@ -75,7 +75,9 @@ def lower(model: Element, scope: Scope) -> Result:
     """The score of the node where a row ends."""
     model.choice("splitCharacteristic", ("multiSplit", "binarySplit"), "multiSplit")
     strategy = model.choice("missingValueStrategy", STRATEGIES, "none")
-    no_true_child = model.choice("noTrueChildStrategy", ("returnNullPrediction", "returnLastPrediction"), "returnNullPrediction")
+    no_true_child = model.choice(
+        "noTrueChildStrategy", ("returnNullPrediction", "returnLastPrediction"), "returnNullPrediction"
+    )
     nodes = read_nodes(model, scope)
     if strategy in ("weightedConfidence", "aggregateNodes"):
         return combine_leaves(model, strategy, nodes, scope)
@@ -90,7 +92,9 @@ def lower(model: Element, scope: Scope) -> Result:
 def walk(nodes: Nodes, strategy: str, no_true_child: str, scope: Scope) -> list[Value]:
     """[number of the node where a row ends, how many default children it took]."""
     # The reference keeps the last prediction only where that node has one.
-    has_score = [element.get("score") is not None or bool(element.all("ScoreDistribution")) for element in nodes.elements]
+    has_score = [
+        element.get("score") is not None or bool(element.all("ScoreDistribution")) for element in nodes.elements
+    ]
     rows = [i if known else -1 for i, known in enumerate(has_score)]
     return scope.graph.apply_many(
         "tree",
@@ -191,9 +195,7 @@ def _comparison(
 # ---- scores
 
 
-def score(
-    model: Element, nodes: Nodes, row: list[Value] | Value, levels: Any, penalty: float, scope: Scope
-) -> Result:
+def score(model: Element, nodes: Nodes, row: list[Value] | Value, levels: Any, penalty: float, scope: Scope) -> Result:
     """What the node number `row` says."""
     if isinstance(row, list):
         row, levels = row[0], row[1] if penalty != 1.0 else None
