@@ -11,6 +11,7 @@ from recserve.scoring import (  # noqa: F401  (they fill the registry)
     ops_blocks,
     ops_constants,
     ops_dates,
+    ops_lists,
     ops_hyperplanes,
     ops_machines,
     ops_neighbours,
