@@ -31,14 +31,16 @@ def compare_engines(graph: Graph, columns: dict[str, list[Any]]) -> dict[str, An
 def test_distances_of_a_block_are_those_of_its_rows(data: st.DataObject) -> None:
     count, width = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 3))
     numbers = st.floats(0.25, 3)
+    row = st.lists(st.floats(-5, 5), min_size=width, max_size=width)
+    shares = st.lists(st.sampled_from([0.0, 1.0, 2.0]), min_size=width, max_size=width)
     per_argument = st.lists(numbers, min_size=width, max_size=width)
     params: dict[str, Any] = {
-        "centers": data.draw(st.lists(st.lists(st.floats(-5, 5), min_size=width, max_size=width), min_size=count, max_size=count)),
+        "centers": data.draw(st.lists(row, min_size=count, max_size=count)),
         "measure": data.draw(st.sampled_from(MEASURES)),
         "power": 3.0,
         "skip_missing": data.draw(st.booleans()),
         "weights": data.draw(st.none() | per_argument),
-        "missing_weights": data.draw(st.none() | st.lists(st.sampled_from([0.0, 1.0, 2.0]), min_size=width, max_size=width)),
+        "missing_weights": data.draw(st.none() | shares),
         "compare": data.draw(st.none() | st.lists(st.sampled_from(COMPARISONS), min_size=width, max_size=width)),
         "scales": data.draw(per_argument),
     }  # fmt: skip

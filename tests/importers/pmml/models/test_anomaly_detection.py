@@ -52,23 +52,19 @@ def test_clusters_score_the_distance_relative_to_that_of_their_training_rows(sco
 
 
 @pytest.mark.parametrize(
-    ("attributes", "inner", "extra", "message"),
+    ("attributes", "inner", "message"),
     [
-        ('algorithmType="iforest"', REGRESSION, "", "has the sampleDataSize 0"),
-        ('algorithmType="iforest" sampleDataSize="9"', CLUSTERS, "", "predicts no number"),
-        ('algorithmType="clusterMeanDist"', REGRESSION, "", "is no <ClusteringModel>"),
-        (
-            'algorithmType="clusterMeanDist"',
-            CLUSTERS,
-            '<MeanClusterDistances><Array n="1" type="real">1</Array></MeanClusterDistances>',
-            "holds 1 distances for 2 clusters",
-        ),
-        ('algorithmType="lof"', REGRESSION, "", "the attribute 'algorithmType' is 'lof'"),
+        ('algorithmType="iforest"', REGRESSION, "has the sampleDataSize 0"),
+        ('algorithmType="iforest" sampleDataSize="9"', CLUSTERS, "predicts no number"),
+        ('algorithmType="clusterMeanDist"', REGRESSION, "is no <ClusteringModel>"),
+        ('algorithmType="clusterMeanDist"', CLUSTERS, "holds 1 distances for 2 clusters"),
+        ('algorithmType="lof"', REGRESSION, "the attribute 'algorithmType' is 'lof'"),
     ],
 )
 def test_a_broken_model_is_refused_with_its_place(
-    attributes: str, inner: str, extra: str, message: str, score: Any, schema: Any
+    attributes: str, inner: str, message: str, score: Any, schema: Any
 ) -> None:
+    means = '<MeanClusterDistances><Array n="1" type="real">1</Array></MeanClusterDistances>'
     with pytest.raises(ConfigError, match=r"model\.pmml:") as error:
-        score(model(schema, attributes, inner, extra), FIELDS, {"a": [1.0]})
+        score(model(schema, attributes, inner, means), FIELDS, {"a": [1.0]})
     assert message in str(error.value)

@@ -29,8 +29,10 @@ def model(schema: Any, measure: str, field: str = "", extra: str = "", kind: str
         for name, own, center in zip("xyz", ["", 'id="why"', ""], CENTERS, strict=True)
     )
     return (
-        f'<ClusteringModel functionName="clustering" modelClass="centerBased" numberOfClusters="3">{schema("a", "b", "c")}'
-        f'{OUTPUT}<ComparisonMeasure kind="{kind}">{measure}</ComparisonMeasure>{fields}{extra}{clusters}</ClusteringModel>'
+        f'<ClusteringModel functionName="clustering" modelClass="centerBased" numberOfClusters="3">'
+        f"{schema('a', 'b', 'c')}"
+        f'{OUTPUT}<ComparisonMeasure kind="{kind}">{measure}</ComparisonMeasure>'
+        f"{fields}{extra}{clusters}</ClusteringModel>"
     )
 
 
@@ -99,7 +101,7 @@ def test_fields_that_are_no_part_of_the_centres_are_left_out(score: Any, schema:
 
 SIMILARITIES = {
     "simpleMatching": lambda a, b, c, d: (a + d) / (a + b + c + d),
-    "jaccard": lambda a, b, c, d: a / (a + b + c) if a + b + c else None,
+    "jaccard": lambda a, b, c, _: a / (a + b + c) if a + b + c else None,
     "tanimoto": lambda a, b, c, d: (a + d) / (a + 2 * (b + c) + d),
     "binarySimilarity": lambda a, b, c, d: (1 * a + 0.5 * b + 0.25 * c + 2 * d) / (3 * a + 1 * b + 2 * c + 1 * d),
 }

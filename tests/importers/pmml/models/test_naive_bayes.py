@@ -70,7 +70,8 @@ def test_likelihoods_multiply_and_missing_or_unlisted_inputs_say_nothing(
 def test_an_input_may_be_discretized_first(score: Any, schema: Any) -> None:
     derived = """<DerivedField name="bin" optype="categorical" dataType="string"><Discretize field="size">
       <DiscretizeBin binValue="red"><Interval closure="openClosed" rightMargin="1"/></DiscretizeBin>
-      <DiscretizeBin binValue="blue"><Interval closure="openOpen" leftMargin="1"/></DiscretizeBin></Discretize></DerivedField>"""
+      <DiscretizeBin binValue="blue"><Interval closure="openOpen" leftMargin="1"/></DiscretizeBin></Discretize>
+        </DerivedField>"""
     text = model(schema)
     start, end = text.index('<BayesInput fieldName="size">'), text.index("</BayesInputs>")
     own = f'<BayesInput fieldName="size">{derived}{pair("red")}{pair("blue")}</BayesInput>'
@@ -94,6 +95,6 @@ def test_an_input_may_be_discretized_first(score: Any, schema: Any) -> None:
     ],
 )
 def test_a_broken_model_is_refused_with_its_place(old: str, new: str, message: str, score: Any, schema: Any) -> None:
-    with pytest.raises(ConfigError, match="model.pmml:") as error:
+    with pytest.raises(ConfigError, match=r"model\.pmml:") as error:
         score(model(schema).replace(old, new), FIELDS, {"color": ["red"], "size": [1.0]})
     assert message in str(error.value)

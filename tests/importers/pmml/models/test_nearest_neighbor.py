@@ -23,7 +23,8 @@ TABLE = [
 ]
 ROWS = [(0.25, 0.0), (2.5, 3.0), (1.0, 1.0), (None, 3.0), (None, None)]
 OUTPUT = """<Output><OutputField name="first" feature="entityId" rank="1"/>
-  <OutputField name="fourth" feature="entityId" rank="4"/><OutputField name="near" feature="affinity" rank="1"/></Output>"""
+  <OutputField name="fourth" feature="entityId" rank="4"/><OutputField name="near" feature="affinity" rank="1"/>
+    </Output>"""
 FIELD = {"id": "ID", "a": "a", "b": "b", "color": "color", "y": "y", "label": "label"}
 
 
@@ -34,15 +35,16 @@ def table() -> str:
     )
     columns = {"ID": "id", "a": "data:a", "b": "b", "color": "c", "y": "y", "label": "l"}
     fields = "".join(f'<InstanceField field="{field}" column="{column}"/>' for field, column in columns.items())
-    return f"<TrainingInstances><InstanceFields>{fields}</InstanceFields><InlineTable>{rows}</InlineTable></TrainingInstances>"
+    head = f"<TrainingInstances><InstanceFields>{fields}</InstanceFields>"
+    return f"{head}<InlineTable>{rows}</InlineTable></TrainingInstances>"
 
 
-def model(
+def model(  # noqa: PLR0917  (what a test varies)
     schema: Any, targets: list[str], attributes: str = "", inputs: str = "a b", function: str = "mixed", local: str = ""
 ) -> str:
     fields = "".join(f'<KNNInput field="{name}"/>' for name in inputs.split())
-    return f"""<NearestNeighborModel functionName="{function}" numberOfNeighbors="3" instanceIdVariable="ID" {attributes}>
-      {schema("a", "b", "color", targets=targets)}{OUTPUT}{local}{table()}
+    return f"""<NearestNeighborModel functionName="{function}" numberOfNeighbors="3" instanceIdVariable="ID"
+      {attributes}>      {schema("a", "b", "color", targets=targets)}{OUTPUT}{local}{table()}
       <ComparisonMeasure kind="distance"><euclidean/></ComparisonMeasure><KNNInputs>{fields}</KNNInputs>
       </NearestNeighborModel>"""
 
@@ -115,7 +117,8 @@ def test_rows_at_no_distance_outweigh_all_others_where_there_is_no_threshold(sco
 def test_derived_fields_of_the_training_rows_are_computed_when_the_document_is_read(score: Any, schema: Any) -> None:
     local = """<LocalTransformations><DerivedField name="double a" dataType="double" optype="continuous">
       <Apply function="*"><FieldRef field="a"/><Constant dataType="double">2</Constant></Apply></DerivedField>
-      <DerivedField name="is red" dataType="double" optype="continuous"><NormDiscrete field="color" value="red"/></DerivedField>
+      <DerivedField name="is red" dataType="double" optype="continuous"><NormDiscrete field="color" value="red"/>
+        </DerivedField>
       </LocalTransformations>"""
     fields = '<KNNInput field="double a"/><KNNInput field="is red"/>'
     text = model(schema, ["y"], function="regression", local=local)
@@ -190,7 +193,7 @@ def test_the_nearest_rows_are_those_of_a_plain_search(rows: list[tuple[float, fl
             f'optype="{"continuous" if text == "double" else "categorical"}"/>'
             for name, text in FIELDS.items()
         )
-        text = model(lambda *a, **k: f"<MiningSchema>{names}</MiningSchema>", ["y"], function="regression")
+        text = model(lambda *_, **__: f"<MiningSchema>{names}</MiningSchema>", ["y"], function="regression")
         path.write_text(
             f'<PMML version="4.4"><Header/><DataDictionary>{declared}</DataDictionary>{text}</PMML>', encoding="utf-8"
         )

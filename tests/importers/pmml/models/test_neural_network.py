@@ -26,8 +26,10 @@ ACTIVATIONS: dict[str, Callable[[float], float]] = {
     "rectifier": lambda z: max(z, 0.0),
 }
 INPUTS = """<NeuralInputs>
-  <NeuralInput id="i1"><DerivedField optype="continuous" dataType="double"><FieldRef field="a"/></DerivedField></NeuralInput>
-  <NeuralInput id="i2"><DerivedField optype="continuous" dataType="double"><FieldRef field="b"/></DerivedField></NeuralInput>
+  <NeuralInput id="i1"><DerivedField optype="continuous" dataType="double"><FieldRef field="a"/></DerivedField>
+    </NeuralInput>
+  <NeuralInput id="i2"><DerivedField optype="continuous" dataType="double"><FieldRef field="b"/></DerivedField>
+    </NeuralInput>
 </NeuralInputs>"""
 FIELDS = {"a": "double", "b": "double", "y": "double", "label": "string no yes"}
 HIDDEN = """<NeuralLayer {layer}>
@@ -35,7 +37,8 @@ HIDDEN = """<NeuralLayer {layer}>
   <Neuron id="h2" bias="0.125"><Con from="i2" weight="1.5"/></Neuron>
 </NeuralLayer>"""
 LAST = """<NeuralLayer activationFunction="identity" normalizationMethod="none">
-  <Neuron id="o" bias="0.25"><Con from="h1" weight="2"/><Con from="h2" weight="-3"/><Con from="i1" weight="0.5"/></Neuron>
+  <Neuron id="o" bias="0.25"><Con from="h1" weight="2"/><Con from="h2" weight="-3"/><Con from="i1" weight="0.5"/>
+    </Neuron>
 </NeuralLayer>"""
 OUTPUT = """<NeuralOutputs><NeuralOutput outputNeuron="o"><DerivedField optype="continuous" dataType="double">
   {expression}</DerivedField></NeuralOutput></NeuralOutputs>"""
@@ -108,7 +111,8 @@ def test_outputs_are_denormalised_by_the_expression_turned_round(score: Any, sch
 
 def test_a_reference_to_a_derived_field_stands_for_its_expression(score: Any, schema: Any) -> None:
     local = (
-        '<LocalTransformations><DerivedField name="scaled" optype="continuous" dataType="double"><NormContinuous field="y">'
+        '<LocalTransformations><DerivedField name="scaled" optype="continuous" dataType="double">'
+        '<NormContinuous field="y">'
         '<LinearNorm orig="0" norm="0"/><LinearNorm orig="5" norm="1"/></NormContinuous></DerivedField>'
         "</LocalTransformations><NeuralInputs>"
     )
@@ -118,7 +122,8 @@ def test_a_reference_to_a_derived_field_stands_for_its_expression(score: Any, sc
 
 
 def test_a_classification_gives_labels_probabilities_and_the_winning_neuron(score: Any, schema: Any) -> None:
-    model = f"""<NeuralNetwork functionName="classification" activationFunction="identity" normalizationMethod="softmax">
+    model = f"""<NeuralNetwork functionName="classification" activationFunction="identity"
+        normalizationMethod="softmax">
       {schema("a", "b", targets=["label"])}
       <Output><OutputField name="p(yes)" feature="probability" value="yes" optype="continuous" dataType="double"/>
         <OutputField name="neuron" feature="entityId" optype="categorical" dataType="string"/></Output>
@@ -149,6 +154,6 @@ def test_a_classification_gives_labels_probabilities_and_the_winning_neuron(scor
 )
 def test_a_broken_network_is_refused_with_its_place(old: str, new: str, message: str, score: Any, schema: Any) -> None:
     model = network(schema, 'activationFunction="tanh"')
-    with pytest.raises(ConfigError, match="model.pmml:") as error:
+    with pytest.raises(ConfigError, match=r"model\.pmml:") as error:
         score(model.replace(old, new), FIELDS, {"a": [1.0], "b": [1.0]})
     assert message in str(error.value)

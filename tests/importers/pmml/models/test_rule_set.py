@@ -8,18 +8,20 @@ import pytest
 
 FIELDS = {"x": "double", "y": "double", "label": "string low mid high"}
 RULES = """<CompoundRule><SimplePredicate field="x" operator="greaterThan" value="0"/>
-    <SimpleRule id="A" score="low" weight="0.5" confidence="0.6"><SimplePredicate field="y" operator="greaterThan" value="1"/>
+    <SimpleRule id="A" score="low" weight="0.5" confidence="0.6">
+      <SimplePredicate field="y" operator="greaterThan" value="1"/>
     </SimpleRule>
     <SimpleRule score="mid" weight="0.9" confidence="0.7"><SimplePredicate field="y" operator="greaterThan" value="2"/>
     </SimpleRule>
   </CompoundRule>
-  <SimpleRule id="C" score="low" weight="0.6" confidence="0.8"><SimplePredicate field="y" operator="greaterThan" value="3"/>
+  <SimpleRule id="C" score="low" weight="0.6" confidence="0.8">
+    <SimplePredicate field="y" operator="greaterThan" value="3"/>
   </SimpleRule>"""
 # (weight, confidence, label, id, fires)
 PLAIN = [
     (0.5, 0.6, "low", "A", lambda x, y: x > 0 and y > 1),
     (0.9, 0.7, "mid", "2", lambda x, y: x > 0 and y > 2),
-    (0.6, 0.8, "low", "C", lambda x, y: y > 3),
+    (0.6, 0.8, "low", "C", lambda _, y: y > 3),
 ]
 ROWS = [(1.0, 1.5), (1.0, 2.5), (1.0, 3.5), (-1.0, 3.5), (-1.0, 0.0), (None, 3.5)]
 

@@ -10,12 +10,14 @@ from recserve.errors import ConfigError
 
 FIELDS = {"age": "double", "job": "string a b", "points": "double"}
 OUTPUT = "<Output>" + "".join(
-    f'<OutputField name="r{i}" feature="reasonCode" rank="{i}" optype="categorical" dataType="string"/>' for i in (1, 2, 3)
+    f'<OutputField name="r{i}" feature="reasonCode" rank="{i}" optype="categorical" dataType="string"/>'
+    for i in (1, 2, 3)
 ) + "</Output>"  # fmt: skip
 CARD = """<Scorecard functionName="regression" initialScore="10" {attributes}>{schema}{output}<Characteristics>
   <Characteristic name="age" reasonCode="AGE" baselineScore="6">
     <Attribute partialScore="-2"><SimplePredicate field="age" operator="isMissing"/></Attribute>
-    <Attribute partialScore="4" reasonCode="YOUNG"><SimplePredicate field="age" operator="lessThan" value="30"/></Attribute>
+    <Attribute partialScore="4" reasonCode="YOUNG"><SimplePredicate field="age" operator="lessThan" value="30"/>
+      </Attribute>
     <Attribute partialScore="9"><SimplePredicate field="age" operator="lessThan" value="60"/></Attribute>
     <Attribute><True/><ComplexPartialScore><Apply function="*"><FieldRef field="age"/>
       <Constant dataType="double">0.1</Constant></Apply></ComplexPartialScore></Attribute>
@@ -47,7 +49,7 @@ def test_a_row_that_no_attribute_fits_fails(score: Any, schema: Any) -> None:
 
 def test_reasons_are_the_points_below_the_baseline_most_first_and_none_above(score: Any, schema: Any) -> None:
     found = score(card(schema), FIELDS, {"age": [20, 40, 80, None], "job": ["a", "b", "a", "a"]})
-    # Below the baselines 6 and 3: YOUNG 2, JOB 2 (a tie keeps the document's order); none; JOB 2 and AGE -2; AGE 8, JOB 2.
+    # Below the baselines 6 and 3: YOUNG 2, JOB 2 (a tie keeps the order); none; JOB 2 and AGE -2; AGE 8, JOB 2.
     assert found["r1"] == ["YOUNG", None, "JOB", "AGE"]
     assert found["r2"] == ["JOB", None, None, "JOB"]
     assert found["r3"] == [None] * 4
@@ -87,6 +89,6 @@ def test_a_broken_card_is_refused_with_its_place(
     if message is None:
         assert score(model, FIELDS, {"age": [20], "job": ["a"]})["points"] == [15.0]
         return
-    with pytest.raises(ConfigError, match="model.pmml:") as error:
+    with pytest.raises(ConfigError, match=r"model\.pmml:") as error:
         score(model, FIELDS, {"age": [20], "job": ["a"]})
     assert message in str(error.value)

@@ -14,13 +14,14 @@ FIELDS = {"a": "double", "b": "double", "kind": "string u v", "y": "double", "la
 VECTORS = {"v1": (1.0, 0.0), "v2": (0.0, -2.0), "v3": (0.5, 1.0)}
 MACHINES = [((0.5, -1.0, 0.0), 0.25), ((-1.0, 0.75, 0.5), -0.5), ((0.0, 0.0, 2.0), 0.0)]
 KERNELS: dict[str, tuple[str, Callable[[float, float], float]]] = {
-    "LinearKernelType": ("", lambda dot, far: dot),
-    "PolynomialKernelType": ('gamma="0.5" coef0="1" degree="3"', lambda dot, far: (0.5 * dot + 1) ** 3),
-    "RadialBasisKernelType": ('gamma="0.5"', lambda dot, far: math.exp(-0.5 * far)),
-    "SigmoidKernelType": ('gamma="0.5" coef0="0.25"', lambda dot, far: math.tanh(0.5 * dot + 0.25)),
+    "LinearKernelType": ("", lambda dot, _: dot),
+    "PolynomialKernelType": ('gamma="0.5" coef0="1" degree="3"', lambda dot, _: (0.5 * dot + 1) ** 3),
+    "RadialBasisKernelType": ('gamma="0.5"', lambda _, far: math.exp(-0.5 * far)),
+    "SigmoidKernelType": ('gamma="0.5" coef0="0.25"', lambda dot, _: math.tanh(0.5 * dot + 0.25)),
 }
 ROWS = [(1.0, 2.0), (-1.0, 0.5), (0.0, 0.0), (2.0, -2.0)]
-DICTIONARY = """<VectorDictionary><VectorFields numberOfFields="2"><FieldRef field="a"/><FieldRef field="b"/></VectorFields>
+DICTIONARY = """<VectorDictionary><VectorFields numberOfFields="2"><FieldRef field="a"/><FieldRef field="b"/>
+  </VectorFields>
   <VectorInstance id="v1"><REAL-SparseArray n="2"><Indices>1</Indices><REAL-Entries>1</REAL-Entries></REAL-SparseArray>
   </VectorInstance><VectorInstance id="v2"><Array type="real" n="2">0 -2</Array></VectorInstance>
   <VectorInstance id="v3"><Array type="real" n="2">0.5 1</Array></VectorInstance></VectorDictionary>"""
