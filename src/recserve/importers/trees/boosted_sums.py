@@ -85,9 +85,7 @@ def margins(graph: Graph, booster: Booster, features: Sequence[Feature], offset:
     return found
 
 
-def _vector_margins(
-    graph: Graph, booster: Booster, features: Sequence[Feature], base: list[float]
-) -> list[Value]:
+def _vector_margins(graph: Graph, booster: Booster, features: Sequence[Feature], base: list[float]) -> list[Value]:
     """Sums of trees whose leaves have a number a group."""
     arguments = list(dict.fromkeys(feature.value for feature in features))
     place = {value: number for number, value in enumerate(arguments)}
@@ -203,4 +201,3 @@ def _softmax(graph: Graph, sums: list[Value]) -> list[Value]:
     powers = [_rounded(graph, "exp", _rounded(graph, "subtract", value, top)) for value in sums]
     total = _rounded(graph, "sum", *powers)
     return [_rounded(graph, "divide", power, total) for power in powers]
-

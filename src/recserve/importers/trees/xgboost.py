@@ -49,7 +49,7 @@ def load(path: Path) -> Booster:
     head = data.lstrip()[:2]
     if head[:1] != b"{":
         return parse_binary(data, where)
-    if head[1:2] in b"\" \n\r\t}" and not _is_ubjson(data):
+    if head[1:2] in b'" \n\r\t}' and not _is_ubjson(data):
         try:
             return parse_document(json.loads(data), where)
         except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
