@@ -190,6 +190,34 @@ def make_sink() -> type[ListSink]:
     return ListSink
 
 
+def build_serving(*models: Any, **options: Any) -> Serving:
+    """What every dialect shares, around models, without a port; work runs inline."""
+    registry = Registry()
+
+    def open_model(directory: str, name: str | None = None) -> Any:
+        raise AssertionError(directory, name)
+
+    for model in models:
+        registry.publish(model)
+        for label in getattr(model, "version_labels", ()):
+            registry.set_label(model.name, label, model.version)
+    return Serving(
+        service=RankService(registry),
+        registry=registry,
+        repository=Repository(registry, open_model),
+        threads=RankThreads(0, 1),
+        limits=Limits(),
+        readiness=lambda: True,
+        **{"environment": {}} | options,
+    )
+
+
+@pytest.fixture(scope="session")
+def serving_of() -> Callable[..., Serving]:
+    """`build_serving`."""
+    return build_serving
+
+
 @pytest.fixture(scope="session")
 def serve() -> Callable[..., AbstractContextManager[Running]]:
     """`running`, for tests that want their own options."""
@@ -229,6 +257,7 @@ def ask(
         "type": "http",
         "method": method,
         "path": path,
+        "raw_path": path.encode(),
         "query_string": query.encode(),
         "headers": [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()],
     }

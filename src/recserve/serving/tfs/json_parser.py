@@ -230,7 +230,11 @@ def read_standard(text: str) -> Any:
 
 def _first_of_equal_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
-    return document if len(document) == len(pairs) else dict(reversed(pairs))
+    if len(document) < len(pairs):
+        document = {}
+        for key, value in pairs:
+            document.setdefault(key, value)
+    return document
 
 
 _STANDARD: Final = json.JSONDecoder(object_pairs_hook=_first_of_equal_keys)

@@ -40,7 +40,7 @@ def write_rows(outputs: Mapping[str, Tensor]) -> bytes:
         ((name, tensor),) = outputs.items()
         return _encode('{"predictions": ', write_tensor(name, tensor), "}")
     columns = [write_tensor(name, tensor, is_split=True).split("\n") for name, tensor in outputs.items()]
-    template = ", ".join(f"{_quoted(name)}: %s" for name in outputs)
+    template = ", ".join(f"{encode_basestring(name).replace('%', '%%')}: %s" for name in outputs)
     return _encode('{"predictions": [', ", ".join(map(f"{{{template}}}".__mod__, zip(*columns, strict=True))), "]}")
 
 
@@ -53,7 +53,7 @@ def write_columns(outputs: Mapping[str, Tensor]) -> bytes:
     if len(outputs) == 1:
         ((name, tensor),) = outputs.items()
         return _encode('{"outputs": ', write_tensor(name, tensor), "}")
-    members = ", ".join(f"{_quoted(name)}: {write_tensor(name, tensor)}" for name, tensor in outputs.items())
+    members = ", ".join(f"{encode_basestring(name)}: {write_tensor(name, tensor)}" for name, tensor in outputs.items())
     return _encode('{"outputs": {', members, "}}")
 
 
@@ -141,10 +141,6 @@ def _string_texts(flat: Tensor, *, is_binary: bool) -> list[str]:
     except UnicodeDecodeError:
         decoded = [value.decode("utf-8", "replace") for value in values]
     return list(map(encode_basestring, decoded))
-
-
-def _quoted(name: str) -> str:
-    return encode_basestring(name).replace("%", "%%")
 
 
 def _encode(*parts: Any) -> bytes:
