@@ -112,6 +112,9 @@ def _from_values(spec: TensorSpec, flat: list[Any], place: str) -> NDArray[Any]:
     if odd := kinds - {int, float, bool, type(None)}:
         name = sorted(kind.__name__ for kind in odd)[0]
         raise RequestError(f"{place} holds a value of type {name}, the model takes {spec.dtype}")
+    if float in kinds and numpy_dtype(spec.dtype).kind in "iu":
+        flat = _whole_numbers(flat)
+        kinds = {int} if float not in set(map(type, flat)) else kinds
     has_floats = bool(kinds & {float, type(None)})
     try:
         numbers = np.array(flat, np.float64 if has_floats or not flat else None)
@@ -120,6 +123,15 @@ def _from_values(spec: TensorSpec, flat: list[Any], place: str) -> NDArray[Any]:
     if numbers.dtype.kind == "O":
         raise RequestError(f"{place} holds a number that is too large for {spec.dtype}")
     return _from_array(spec, numbers, place)
+
+
+def _whole_numbers(flat: list[Any]) -> list[Any]:
+    """Integers, if each number is whole: on the way through float64, large ones would change. Else the list itself."""
+    try:
+        whole = list(map(int, flat))
+    except (TypeError, ValueError, OverflowError):  # null, NaN, infinity
+        return flat
+    return whole if whole == flat else flat
 
 
 def _from_text(flat: list[Any], kinds: set[type], place: str) -> NDArray[Any]:
@@ -151,7 +163,7 @@ def _from_array(spec: TensorSpec, numbers: NDArray[Any], place: str) -> NDArray[
 
 def _within(numbers: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[np.bool_]:
     """Where a number lies in an integer dtype's range; for float64 near 2⁶³, casts would wrap."""
-    if dtype.kind == "b":
+    if "b" in (dtype.kind, numbers.dtype.kind):
         return np.ones(numbers.shape, bool)
     limits = np.iinfo(dtype)
     if numbers.dtype.kind == "f":
