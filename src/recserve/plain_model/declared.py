@@ -111,9 +111,9 @@ def load_declaration(directory: Path) -> Declaration:
     except OSError as error:
         raise ConfigError(f"the file cannot be read: {error.strerror}", where=str(path)) from error
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise ConfigError(first["msg"], where=f"{path}: {place}" if place else str(path)) from None
+        deepest = max(error.errors(), key=lambda found: len(found["loc"]))  # of a text or an entry, the entry
+        place = ".".join(str(part) for part in deepest["loc"] if part != TensorEntry.__name__)
+        raise ConfigError(deepest["msg"], where=f"{path}: {place}" if place else str(path)) from None
     fallback = declaration.any_signature
     if fallback is not None and fallback not in declaration.entries():
         raise ConfigError(

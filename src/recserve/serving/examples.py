@@ -67,7 +67,7 @@ def is_serialised(signature: Signature) -> bool:
 
 def _column(spec: TensorSpec, examples: Sequence[Example]) -> Tensor:
     """One feature of all examples as a tensor."""
-    sizes = () if spec.shape is None else spec.shape[1:]
+    sizes = (None,) if spec.shape is None else spec.shape[1:]
     kind, wanted = _KINDS.get(spec.dtype, (None, spec.dtype))
     values: list[Any] = []
     length = None if None in sizes else math.prod(size for size in sizes if size is not None)
@@ -96,8 +96,14 @@ def _column(spec: TensorSpec, examples: Sequence[Example]) -> Tensor:
     array[:] = values
     with np.errstate(over="ignore", under="ignore"):
         flat = array.astype(numpy_dtype(spec.dtype))
-    shape = [len(examples), *(sizes if None not in sizes else [length or 0])]
-    return flat.reshape([size or 0 for size in shape])
+    if sizes.count(None) > 1 or not flat.size:
+        return flat.reshape(len(examples), length or 0)
+    try:
+        return flat.reshape([len(examples), *(-1 if size is None else size for size in sizes)])
+    except ValueError:
+        raise RequestError(
+            f"Key: {spec.name}.  {length} values fit no shape {list(sizes)}", code="wrong_length_of_feature"
+        ) from None
 
 
 # --- tf.train.Example ---------------------------------------------------------------------------------------------
