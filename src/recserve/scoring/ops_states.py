@@ -128,3 +128,17 @@ def choose(index: Cell, *cells: Cell) -> Cell:
         return index
     inside = 0.0 <= index.value < len(cells)
     return cells[int(index.value)] if inside else MISSING
+
+
+@define("failure_message", "any", "string", is_strict=False)
+def failure_message(x: Cell) -> Cell:
+    """The message of a failure; missing where the argument is none."""
+    return valid(x.value) if x.is_failed else MISSING
+
+
+@define("fail_with", "any string", same_as_first, is_strict=False)
+def fail_with(x: Cell, message: Cell) -> Cell:
+    """A failure with the second argument as its message where that is not missing, else the first."""
+    if message.is_valid:
+        return failed(message.value)
+    return message if message.is_failed else x

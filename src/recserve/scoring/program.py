@@ -12,11 +12,13 @@ import numpy.typing as npt
 
 from recserve.dtypes import F64
 from recserve.errors import DataError
+from recserve.rates import Rate
 from recserve.scoring import reference as interpreter
 from recserve.scoring.cells import FAILED, MISSING_STATE, Cell, DType
 from recserve.scoring.graph import Graph
 from recserve.scoring.listing import listing
 from recserve.scoring.pool import Codes
+from recserve.scoring.split import split_graph
 from recserve.scoring.stored import from_bytes, to_bytes
 
 if TYPE_CHECKING:
@@ -88,6 +90,25 @@ class Program:
 
         return RowScorer(self.compiled, self.outputs)
 
+    def split(self, sides: Mapping[str, Rate], *, exact: bool = True) -> Stages:
+        """The program as stages of a ranker: what reads one side only moves to that side's rate.
+
+        Args:
+            sides: the rate at which a raw column changes (item, request, candidate); candidate where it is left out.
+            exact: the stages give the same bits as the whole. Else sums are grouped by side; see `split.split_graph`
+                for the tolerance.
+
+        Raises:
+            ConfigError: `sides` names a column that the program does not read.
+        """
+        found = split_graph(self.graph, sides, exact=exact)
+        item, request = (found.stages.get(rate) for rate in (Rate.ITEM, Rate.REQUEST))
+        return Stages(
+            None if item is None else Program(item),
+            None if request is None else Program(request),
+            Program(found.candidate),
+        )
+
     def warm(self) -> None:
         """Compile or load all kernels, and score a row of missing cells, so that the first call is fast."""
         self.score_row({})
@@ -143,6 +164,21 @@ class Program:
                 outputs[name] = np.empty(rows, object)
                 outputs[name][:] = kept
         return Scores(outputs, errors)
+
+
+@dataclass(frozen=True)
+class Stages:
+    """A program cut by rate.
+
+    Attributes:
+        item, request: what depends on that side alone, None where nothing does; their outputs are columns for
+            `candidate`, one row an item or one for the request. Their rows never fail: failures travel in the columns.
+        candidate: the rest; reads raw candidate columns and those of the other stages; has the outputs of the whole.
+    """
+
+    item: Program | None
+    request: Program | None
+    candidate: Program
 
 
 def _objects(data: F64, dtype: DType, texts: Codes) -> npt.NDArray[Any]:
