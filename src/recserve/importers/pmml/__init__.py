@@ -70,8 +70,9 @@ def _outputs(result: Result, inner: Scope) -> dict[str, Typed]:
     outputs: dict[str, Typed] = {}
     for name, value in result.values.items():
         outputs[name] = Typed(value, "string" if value.dtype == "string" else "double")
+        inner.report.targets.append(name)
     target = result.scope.target if result.scope else None
-    if target and target.name and target.name not in outputs:
+    if target and target.name and not outputs:
         inner.report.targets.append(target.name)
         if result.listing is not None:
             outputs[target.name] = Typed(result.listing, "string")
