@@ -25,13 +25,19 @@ MODELS: Final[dict[str, str]] = {
     "Scorecard": "scorecard",
     "AnomalyDetectionModel": "anomaly_detection",
     "AssociationModel": "association",
-    "BaselineModel": "baseline",
-    "BayesianNetworkModel": "bayesian_network",
-    "GaussianProcessModel": "gaussian_process",
 }
 """Model element → module of this package with `lower(model, scope) -> Result`."""
 
-UNREAD: Final = ("SequenceModel", "TextModel", "TimeSeriesModel", "Regression", "DecisionTree")
+UNREAD: Final = (
+    "BaselineModel",
+    "BayesianNetworkModel",
+    "DecisionTree",
+    "GaussianProcessModel",
+    "Regression",
+    "SequenceModel",
+    "TextModel",
+    "TimeSeriesModel",
+)
 """Model elements of the standard that recserve has no reader for."""
 
 FUNCTIONS: Final = (
