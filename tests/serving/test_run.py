@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from recserve.errors import BundleError, ConfigError, InvariantError
+from recserve.serving.dialects import DIALECTS, Dialect, Port
 from recserve.serving.messages import Limits
 from recserve.serving.run import ServeOptions, ServerProcess, address_of, bind
 
@@ -113,6 +114,8 @@ def test_the_same_version_from_two_bundles_ends_the_server(make_ranker: Any) -> 
     ("options", "message"),
     [
         ({"bundles": []}, "no bundle to serve. Name at least one bundle directory."),
+        ({"bundles": [], "ports": [Port("tfs", 0)]}, "no bundle to serve. Name at least one bundle directory."),
+        ({"ports": [Port("tfs", 1), Port("tfs", 2)]}, "dialect 'tfs' has two ports. Give each dialect one port."),
         ({"rank_threads": -1}, "rank_threads is -1. It is at least 0."),
         ({"max_waiting": 0}, "max_waiting is 0. It is at least 1."),
         ({"drain_s": float("nan")}, "drain_s is nan. It is at least 0."),
@@ -178,3 +181,57 @@ def test_a_signal_ends_the_process_cleanly(number: signal.Signals) -> None:
         process.send_signal(number)
         out, err = process.communicate(timeout=20)
     assert (process.returncode, out, err) == (0, "clean\n", "")
+
+
+class FakeCompanion:
+    """A server of another transport."""
+
+    port = 4711
+
+    def __init__(self) -> None:
+        self.stopped: list[float] = []
+
+    def stop(self, grace_s: float) -> None:
+        self.stopped.append(grace_s)
+
+
+COMPANION = FakeCompanion()
+
+
+def build_companion(*_: Any) -> FakeCompanion:
+    return COMPANION
+
+
+def test_one_process_opens_a_port_for_each_dialect(
+    serve: Any, make_ranker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = Dialect("a companion", 1, f"{__name__}:build_companion", transport="grpc")
+    monkeypatch.setitem(DIALECTS, "companion", row)
+    monkeypatch.setitem(sys.modules, __name__, sys.modules[__name__])
+    ports = [Port("recserve", 0), Port("tfs", 0), Port("companion", 0)]
+    with serve({"a": make_ranker()}, ports=ports) as server:
+        addresses = server.process.addresses
+        assert list(addresses) == ["recserve", "tfs", "companion"]
+        assert addresses["companion"] == "127.0.0.1:4711"
+        assert httpx.get(f"{addresses['recserve']}/v1/models").json()["models"][0]["name"] == "rank"
+        assert httpx.get(f"{addresses['tfs']}/v1/models").status_code == 400
+        assert COMPANION.stopped == []
+    assert COMPANION.stopped == [10.0]
+
+
+def test_a_port_that_is_taken_closes_those_that_are_open(make_ranker: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ports = [Port("recserve", 0), Port("tfs", taken.getsockname()[1])]
+        process = ServerProcess(ServeOptions(bundles=["a"], ports=ports), lambda _: make_ranker())
+        with pytest.raises(ConfigError) as caught:
+            process.run()
+    assert caught.value.code == "cannot_listen"
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(process.addresses["recserve"])
+
+
+def test_a_dialect_whose_clients_load_models_starts_without_any(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = Dialect("loads by itself", 1, DIALECTS["recserve"].builder, starts_empty=True)
+    monkeypatch.setitem(DIALECTS, "loader", row)
+    with serve({}, ports=[Port("loader", 0)]) as server:
+        assert httpx.get(f"{server.process.addresses['loader']}/readyz").status_code == 200
