@@ -61,7 +61,14 @@ def train(objective: str, **parameters: Any) -> tuple[Any, np.ndarray]:
     group = [50] * (ROWS // 50) if objective in ("lambdarank", "rank_xendcg") else None
     data = lgb.Dataset(x, label_of(objective, score), group=group, categorical_feature=[3], free_raw_data=False)
     classes = {"num_class": 3} if objective.startswith("multiclass") else {}
-    options = {"objective": objective, "verbose": -1, "num_leaves": 12, "min_data_in_leaf": 5, "seed": 1, "num_threads": 1}
+    options = {
+        "objective": objective,
+        "verbose": -1,
+        "num_leaves": 12,
+        "min_data_in_leaf": 5,
+        "seed": 1,
+        "num_threads": 1,
+    }
     return lgb.train({**options, **classes, **parameters}, data, 10), x
 
 

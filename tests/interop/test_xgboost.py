@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from recserve.errors import ConfigError
 from recserve.importers.trees.xgboost import read
 
 xgb = pytest.importorskip("xgboost", reason="the interop environment has XGBoost")
@@ -35,7 +36,14 @@ def label_of(objective: str, score: np.ndarray) -> np.ndarray:
         return (score > 0).astype(int)
     if objective.startswith("rank:"):
         return np.clip((score + 2).astype(int), 0, 4)
-    if objective in ("count:poisson", "reg:gamma", "reg:tweedie", "survival:cox", "survival:aft", "reg:squaredlogerror"):
+    if objective in (
+        "count:poisson",
+        "reg:gamma",
+        "reg:tweedie",
+        "survival:cox",
+        "survival:aft",
+        "reg:squaredlogerror",
+    ):
         return np.exp(score / 2) + 0.01
     return score
 
@@ -71,7 +79,8 @@ def train(objective: str, x: np.ndarray, score: np.ndarray, **parameters: Any) -
         data.set_float_info("label_lower_bound", y)
         data.set_float_info("label_upper_bound", y)
     classes = {"num_class": 3} if objective.startswith("multi:") else {}
-    options = {"objective": objective, "max_depth": 4, "eta": 0.3, "seed": 1, **classes, **parameters}
+    depth = {} if parameters.get("booster") == "gblinear" else {"max_depth": 4}
+    options = {"objective": objective, "eta": 0.3, "seed": 1, **depth, **classes, **parameters}
     return xgb.train(options, data, 12)
 
 
@@ -127,8 +136,9 @@ def test_categories_go_by_their_name(max_cat_to_onehot: int, tmp_path: Path) -> 
     pd = pytest.importorskip("pandas")
     x, score = make_data()
     rng = np.random.default_rng(4)
-    city = rng.choice(["a", "bb", "ccc", "é"], ROWS)
-    frame = pd.DataFrame({"x": x[:, 0], "city": pd.Categorical(city), "size": pd.Categorical(rng.choice([5, 7, 9], ROWS))})
+    city = rng.choice(["a", "bb", "ccc", "d d"], ROWS)
+    size = pd.Categorical(rng.choice([5, 7, 9], ROWS))
+    frame = pd.DataFrame({"x": x[:, 0], "city": pd.Categorical(city), "size": size})
     frame.loc[:20, "city"] = None
     y = score + (city == "bb") * 2
     data = xgb.DMatrix(frame, y, enable_categorical=True)
@@ -156,3 +166,13 @@ def test_an_estimator_that_stopped_early_uses_its_best_iteration(tmp_path: Path)
     estimator.save_model(tmp_path / "model.json")
     scores = read(tmp_path / "model.json").score(columns_of(x))
     np.testing.assert_allclose(scores.outputs["prediction"], estimator.predict(x), rtol=2e-6, atol=1e-6)
+
+
+def test_a_category_that_xgboost_cut_is_refused(tmp_path: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    x, score = make_data()
+    city = np.random.default_rng(4).choice(["a", "é"], ROWS)
+    data = xgb.DMatrix(pd.DataFrame({"city": pd.Categorical(city)}), score + (city == "é"), enable_categorical=True)
+    xgb.train({}, data, 2).save_model(tmp_path / "model.json")
+    with pytest.raises(ConfigError, match="cut the name of a category"):
+        read(tmp_path / "model.json")

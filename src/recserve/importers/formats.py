@@ -69,11 +69,27 @@ def _is_pickle(source: Source) -> bool:
     }
 
 
+def _is_xgboost(source: Source) -> bool:
+    return source.head[:4] == b"binf" or (source.head.lstrip()[:1] == b"{" and b"learner" in source.head[:256])
+
+
+def _is_lightgbm(source: Source) -> bool:
+    return source.head.startswith((b"tree\n", b"tree\r\n"))
+
+
+def _is_catboost(source: Source) -> bool:
+    names = (b'"features_info"', b'"oblivious_trees"', b'"model_info"', b'"ctr_data"', b'"trees"')
+    return source.head.lstrip()[:1] == b"{" and any(name in source.head[:256] for name in names)
+
+
 # Each format is asked in this order; the first that knows the source reads it.
 READERS: dict[str, Reader] = {
     "pmml": Reader("recserve.importers.pmml", _is_pmml),
     "mojo": Reader("recserve.importers.mojo", _is_mojo),
     "mleap": Reader("recserve.importers.mleap", _is_mleap),
+    "xgboost": Reader("recserve.importers.trees.xgboost", _is_xgboost),
+    "lightgbm": Reader("recserve.importers.trees.lightgbm", _is_lightgbm),
+    "catboost": Reader("recserve.importers.trees.catboost", _is_catboost),
     "spark": Reader("recserve.importers.spark", _is_spark),
     "sklearn": Reader("recserve.importers.sklearn", _is_pickle),
 }

@@ -135,7 +135,9 @@ class TreeReader:
         left_leaf = width == _LEFT_LEAF
         right_start = -1
         if width <= 3:
-            size = int.from_bytes(self._bytes(data, at, width + 1), "big" if self._big and width in (1, 3) else "little")
+            size = int.from_bytes(
+                self._bytes(data, at, width + 1), "big" if self._big and width in (1, 3) else "little"
+            )
             at += width + 1
             right_start = at + size
         elif not left_leaf:
@@ -157,7 +159,9 @@ class TreeReader:
         inside = np.flatnonzero(np.unpackbits(bits, bitorder="little")[:size]) + offset
         known = self.domains[column] or offset + size
         right = set(inside[inside < known].tolist())
-        if self.version > 1.0 and not missing_left:  # a level outside of the set's range goes where a missing value goes
+        if (
+            self.version > 1.0 and not missing_left
+        ):  # a level outside of the set's range goes where a missing value goes
             right.update(range(min(offset, known)))
             right.update(range(offset + size, known))
         return tuple(sorted(right)), at + length

@@ -74,7 +74,10 @@ def _interactions(
         return row, slopes
     lefts, rights = info.integers("interactions_1"), info.integers("interactions_2")
     if not len(targets) == len(lefts) == len(rights) or any(not 0 <= i < len(row) for i in targets + lefts + rights):
-        raise damaged("interactions_1, interactions_2 and interaction_targets contradict one another", info.where("interaction_targets"))
+        raise damaged(
+            "interactions_1, interactions_2 and interaction_targets contradict one another",
+            info.where("interaction_targets"),
+        )
     for target, left, right in zip(targets, lefts, rights, strict=True):
         known = [info.domains[left] is not None, info.domains[right] is not None]
         if all(known):
@@ -109,9 +112,7 @@ def _cross_levels(graph: Graph, info: Info, row: list[Value], target: int, left:
     return graph.apply("lookup", *keys, keys=pairs, values=codes)
 
 
-def _base(
-    graph: Graph, info: Info, keys: list[Value], strata: list[np.ndarray], coefficients: np.ndarray
-) -> Value:
+def _base(graph: Graph, info: Info, keys: list[Value], strata: list[np.ndarray], coefficients: np.ndarray) -> Value:
     """The mean predictor of the row's stratum; a row of an unknown stratum fails."""
     rows = max(len(strata), 1)
     means = []

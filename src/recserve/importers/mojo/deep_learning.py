@@ -97,7 +97,9 @@ def _layer(
 
 def _elu(graph: Graph, sums: list[Value], parts: int) -> list[Value]:  # noqa: ARG001
     return [
-        graph.apply("select", graph.apply("greater_equal", x, 0.0), x, graph.apply("subtract", graph.apply("exp", x), 1.0))
+        graph.apply(
+            "select", graph.apply("greater_equal", x, 0.0), x, graph.apply("subtract", graph.apply("exp", x), 1.0)
+        )
         for x in sums
     ]
 

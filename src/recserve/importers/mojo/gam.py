@@ -112,9 +112,7 @@ def _score(
     return graph.apply("sum", *parts)
 
 
-def _overlapping(
-    graph: Graph, smooths: list[Smooth], read: Row, weights: np.ndarray, fills: np.ndarray
-) -> list[Value]:
+def _overlapping(graph: Graph, smooths: list[Smooth], read: Row, weights: np.ndarray, fills: np.ndarray) -> list[Value]:
     """Weighted basis functions where a spline's last ones lie under the next spline's first, as genmodel writes them.
 
     In a place that two splines fill, the later one counts unless its column is missing.
@@ -144,7 +142,10 @@ def _read_smooths(info: Info) -> list[Smooth]:
     dims = info.integers("gam_column_dim_sorted")
     sizes = info.integers("_d")
     if not len(kinds) == len(knots) == len(dims) == len(sizes) or any(count < 2 for count in knots):
-        raise damaged(f"bs_sorted, num_knots_sorted and _d have {len(kinds)}, {len(knots)}, {len(sizes)} entries", info.where("_d"))
+        raise damaged(
+            f"bs_sorted, num_knots_sorted and _d have {len(kinds)}, {len(knots)}, {len(sizes)} entries",
+            info.where("_d"),
+        )
     names = _names(info, dims)
     orders = info.integers("spline_orders_sorted", tuple([0] * len(kinds)))
     widths = [_width(kind, count, order) for kind, count, order in zip(kinds, knots, orders, strict=True)]
@@ -250,9 +251,7 @@ class _Plates:
 
     def __init__(self, info: Info, tables: _Tables, kinds: list[int]) -> None:
         if info.flag("standardize"):
-            raise unsupported(
-                "genmodel fails on thin-plate splines of standardised columns", info.where("standardize")
-            )
+            raise unsupported("genmodel fails on thin-plate splines of standardised columns", info.where("standardize"))
         self.tables = tables
         numbers = [i for i, kind in enumerate(kinds) if kind == THIN_PLATE]
         counts = info.integers("num_knots_TP")

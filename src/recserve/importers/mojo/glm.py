@@ -50,9 +50,7 @@ def read_design(info: Info) -> Design:
     return Design(categories, tuple(offsets[: categories + 1]), info.flag("use_all_factor_levels", False))
 
 
-def impute(
-    graph: Graph, row: list[Value], modes: list[int], means: np.ndarray, where: str
-) -> list[Value]:
+def impute(graph: Graph, row: list[Value], modes: list[int], means: np.ndarray, where: str) -> list[Value]:
     """The row with modes and means for what is missing: categorical columns first."""
     fills = [*map(float, modes), *means.tolist()]
     if len(fills) > len(row):
@@ -85,7 +83,9 @@ def linear_score(
         terms.append(graph.apply("pick", row[column], values=values))
     numbers = row[design.categories : design.categories + count]
     weights = beta[first : first + count]
-    return graph.apply("linear", *terms, *numbers, weights=[1.0] * len(terms) + weights.tolist(), bias=float(beta[-1]), bias_last=True)
+    return graph.apply(
+        "linear", *terms, *numbers, weights=[1.0] * len(terms) + weights.tolist(), bias=float(beta[-1]), bias_last=True
+    )
 
 
 def _levels(info: Info, row: list[Value]) -> list[int]:
@@ -130,7 +130,8 @@ def _many_classes(
     levels = _levels(info, row)
     is_ordinal = info.text("family") == "ordinal"
     scores = [
-        linear_score(graph, design, row, one, levels, info.where("beta")) for one in (table[:-1] if is_ordinal else table)
+        linear_score(graph, design, row, one, levels, info.where("beta"))
+        for one in (table[:-1] if is_ordinal else table)
     ]
     if is_ordinal:
         shifted = scores if offset is None else [graph.apply("add", score, offset) for score in scores]

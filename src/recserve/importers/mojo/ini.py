@@ -219,4 +219,3 @@ def read_levels(info: Info, name: str, size: int, escaped: bool) -> tuple[str, .
 def unsupported(problem: str, where: str, hint: str | None = None) -> ConfigError:
     """The error of a model that uses what recserve lacks."""
     return ConfigError(problem, code="unsupported_element", where=where, hint=hint)
-

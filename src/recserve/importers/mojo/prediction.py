@@ -99,7 +99,9 @@ def isotonic(graph: Graph, info: Info, value: Value) -> Value:
     """H2O's isotonic function: linear between thresholds, flat outside of them."""
     xs, ys = (_thresholds(info, f"calib/thresholds_{axis}") for axis in "xy")
     if len(xs) != len(ys) or not len(xs) or np.any(xs[1:] < xs[:-1]):
-        raise damaged(f"has {len(xs)} thresholds for {len(ys)} values, or none, or out of order", info.archive.where("calib"))
+        raise damaged(
+            f"has {len(xs)} thresholds for {len(ys)} values, or none, or out of order", info.archive.where("calib")
+        )
     low, high = info.number("calib_min_x", xs[0]), info.number("calib_max_x", xs[-1])
     clipped = graph.apply("min", graph.apply("max", value, low), high)
     if len(xs) == 1:

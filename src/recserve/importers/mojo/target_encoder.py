@@ -117,7 +117,9 @@ def _read_tables(info: Info) -> dict[str, Counts]:
                 raise ValueError
             current.setdefault(int(key), {})[int(target[0]) if target else -1] = (hits, rows)
         except ValueError:
-            raise damaged(f"{text[:60]!r} is no `category = sum rows`", f"{info.archive.where(name)}: line {number}") from None
+            raise damaged(
+                f"{text[:60]!r} is no `category = sum rows`", f"{info.archive.where(name)}: line {number}"
+            ) from None
     return tables
 
 

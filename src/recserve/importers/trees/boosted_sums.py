@@ -56,7 +56,8 @@ def margins(graph: Graph, booster: Booster, features: Sequence[Feature], offset:
     """
     base = [base_margin(booster, group) for group in range(booster.outputs)]
     if booster.kind == "gblinear":
-        return [_linear(graph, booster, features, group, base[group], offset) for group in range(booster.outputs)]
+        # XGBoost's linear booster adds the first group's base score to every group.
+        return [_linear(graph, booster, features, group, base[0], offset) for group in range(booster.outputs)]
     is_old = booster.version <= (1, 2)
     if booster.trees and booster.trees[0].leaf.shape[1] > 1:
         return _vector_margins(graph, booster, features, base)

@@ -218,10 +218,22 @@ def _levels(model: _Part, features: int) -> dict[int, tuple[str | float, ...]]:
         values = one.array("values", np.int64)
         if "offsets" in one and len(offsets := one.array("offsets", np.int64).tolist()):
             data = bytes(values.astype(np.uint8))
-            texts = [data[a:b].decode("utf-8", "replace") for a, b in zip(offsets, offsets[1:], strict=False)]
-            found[number] = tuple(texts)
+            found[number] = _texts(data, offsets, one.where)
         elif len(values) or "values" in one:
             found[number] = tuple(float(value) for value in one.array("values", np.float64))
     if len(segments) not in (0, features + 1):
         raise damaged(f"has {len(segments)} segments for {features} features", part.where)
     return {number: levels for number, levels in found.items() if levels}
+
+
+def _texts(data: bytes, offsets: list[int], where: str) -> tuple[str, ...]:
+    if any(not 0 <= a <= b <= len(data) for a, b in zip(offsets, offsets[1:], strict=False)):
+        raise damaged("its offsets leave the names", where)
+    try:
+        return tuple(data[a:b].decode("utf-8") for a, b in zip(offsets, offsets[1:], strict=False))
+    except UnicodeDecodeError:
+        raise unsupported(
+            "XGBoost cut the name of a category that is not ASCII when it saved the model",
+            where,
+            "Train on category codes, or rename the categories",
+        ) from None
