@@ -89,7 +89,7 @@ def test_values_become_a_tensor(dtype: str, values: Any, got: Any) -> None:
         ("int32", [1.5], "column 'x' holds 1.5, which is no int32"),
         ("int32", [2**31], "column 'x' holds 2147483648, which is no int32"),
         ("int32", [None], "column 'x' holds nan, which is no int32"),
-        ("int64", [2.0**63], "column 'x' holds 9.223372036854775808e+18, which is no int64"),
+        ("int64", [2.0**63], "column 'x' holds 9223372036854775808, which is no int64"),
         ("uint8", [-1], "column 'x' holds -1, which is no uint8"),
         ("bool", [2], "column 'x' holds 2, which is no bool"),
         ("int64", [2**70], "column 'x' holds a number that is too large for int64"),
@@ -103,7 +103,7 @@ def test_values_become_a_tensor(dtype: str, values: Any, got: Any) -> None:
 def test_values_that_do_not_fit_are_refused(dtype: str, values: Any, problem: str) -> None:
     with pytest.raises(RequestError) as caught:
         to_tensor(spec(dtype), values)
-    assert problem in str(caught.value).replace("9.223372036854776e+18", "9.223372036854775808e+18")
+    assert problem in str(caught.value)
 
 
 def nested(depth: int) -> Any:

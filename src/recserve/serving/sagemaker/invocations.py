@@ -1,8 +1,8 @@
 """One /invocations for the clients of SageMaker and of MLflow, whose dialects contradict one another.
 
 SageMaker's is spoken where the platform's variables are set, MLflow's elsewhere. Two things need no choice: a body with
-`dataframe_split` or `dataframe_records` is MLflow's, and CSV has a header row where the first row names inputs of the
-model. NumPy bodies, as SageMaker's own toolkit reads them, are taken as well.
+`dataframe_split` or `dataframe_records` is MLflow's, and CSV has a header row where the first row names an input of the
+model, and none where all its cells are numbers. NumPy bodies, as SageMaker's own toolkit reads them, are taken as well.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class InvocationsApp:
         return not self._is_sagemaker or _DATAFRAME.search(request.body) is not None
 
     def _has_header(self, request: HttpRequest) -> bool:
-        """Whether the first row of CSV has a cell that is no number and names an input of the model."""
+        """Whether the first row of CSV names an input of the model; where MLflow's dialect holds, any text will do."""
         try:
             first = request.body.lstrip().split(b"\n", 1)[0].decode()
             cells = next(csv.reader([first.strip()], strict=True), [])
@@ -87,7 +87,8 @@ class InvocationsApp:
                 names = default_signature(tensor_model(leased)).inputs
         except (UnicodeDecodeError, csv.Error, RecserveError):  # whoever answers says what is wrong
             return not self._is_sagemaker
-        return any(cell.strip() in names for cell in cells)
+        is_text = not all(map(_is_number, cells))
+        return any(cell.strip() in names for cell in cells) or (is_text and not self._is_sagemaker)
 
     async def _answer_numpy(self, request: HttpRequest, kind: str) -> HttpAnswer:
         arrived_ns = perf_counter_ns()
@@ -122,3 +123,11 @@ class InvocationsApp:
             spent = (begin_ns - arrived_ns, parsed_ns - begin_ns, ran_ns - parsed_ns, perf_counter_ns() - ran_ns)
             self._serving.statistics.of(model.name, model.version).add(rows, Times(*spent))
         return answer
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
