@@ -23,7 +23,7 @@ def assert_same(found: Scores, wanted: Scores) -> None:
         got = found.outputs[name]
         assert got.dtype == want.dtype
         if want.dtype == object:
-            assert got.tolist() == want.tolist(), name
+            assert repr(got.tolist()) == repr(want.tolist()), name  # NaN in a list equals NaN
             assert list(map(type, got.tolist())) == list(map(type, want.tolist())), name
         else:
             np.testing.assert_array_equal(got, want, err_msg=name)

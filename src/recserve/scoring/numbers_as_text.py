@@ -6,7 +6,7 @@ import math
 import re
 from typing import Final
 
-_NUMBER: Final = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?(Infinity|Inf)|NaN", re.IGNORECASE)
+_NUMBER: Final = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?(Infinity|Inf)|NaN", re.IGNORECASE | re.ASCII)
 _JAVA_PLAIN: Final = (1e-3, 1e7)
 
 
