@@ -15,7 +15,7 @@ from recserve.scoring.params import Param
 
 Params = Mapping[str, Any]
 KERNELS: Final = ("linear", "polynomial", "radial", "sigmoid")
-_CELLS: Final = 1 << 20  # of the arrays that a block works on at once
+_CELLS: Final = 1 << 16  # of the arrays that a block works on at once: they stay in cache
 
 
 def _check_svm(dtypes: Sequence[DType], params: Params) -> str | None:

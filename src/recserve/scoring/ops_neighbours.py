@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from recserve.dtypes import F64, U8
 from recserve.scoring.cells import MISSING, MISSING_STATE, VALID, Cell, DType, valid
@@ -17,7 +18,8 @@ Params = Mapping[str, Any]
 
 MEASURES: Final = ("euclidean", "squared", "cityblock", "chebychev", "minkowski")
 COMPARISONS: Final = ("absolute", "gaussian", "delta", "equal")
-_CELLS: Final = 1 << 20  # of the arrays that a block works on at once
+_CELLS: Final = 1 << 16  # of the arrays that a block works on at once: they stay in cache
+_FEW: Final = 16  # so many least values are sooner found one after the other than by sorting
 
 _METRIC: Final = {
     "centers": Param("matrix"),
@@ -54,7 +56,8 @@ def _term(params: Params, i: int, x: Any, center: Any) -> Any:
     """What argument i adds to a distance: its difference to a center, raised and weighted."""
     kind = "absolute" if params["compare"] is None else params["compare"][i]
     if kind == "absolute":
-        term = np.abs(x - center)
+        off = x - center
+        term = off if params["measure"] in {"euclidean", "squared"} else np.abs(off)
     elif kind == "gaussian":
         ratio = (x - center) / params["scales"][i]
         term = np.exp(-math.log(2.0) * ratio * ratio)
@@ -64,7 +67,8 @@ def _term(params: Params, i: int, x: Any, center: Any) -> Any:
         term = term * term
     elif params["measure"] == "minkowski":
         term = np.power(term, params["power"])
-    return term if params["weights"] is None else params["weights"][i] * term
+    weight = 1.0 if params["weights"] is None else params["weights"][i]
+    return term if weight == 1.0 else weight * term
 
 
 def _rooted(params: Params, total: Any) -> Any:
@@ -104,11 +108,13 @@ def _distances_block(params: Params, xs: F64, states: U8) -> tuple[F64, U8]:
         all_weights += _missing_weight(params, i)
         known += np.where(is_known[i], _missing_weight(params, i), 0.0)
         term = _term(params, i, x[None, :], centers[:, i, None])
-        term = np.where(is_known[i], term, 0.0)
+        if not is_known[i].all():
+            term = np.where(is_known[i], term, 0.0)
         total = np.maximum(total, term) if params["measure"] == "chebychev" else total + term
     complete = is_known.all(axis=0)
-    with np.errstate(all="ignore"):
-        total = np.where(complete, total, total * (all_weights / known))
+    if not complete.all():
+        with np.errstate(all="ignore"):
+            total = np.where(complete, total, total * (all_weights / known))
     missing = ~complete & ((known == 0.0) | (not params["skip_missing"]))
     out = np.broadcast_to(np.where(missing, MISSING_STATE, VALID).astype(np.uint8), total.shape)
     return _rooted(params, total), out.copy()
@@ -139,6 +145,18 @@ def distances(params: Params, *cells: Cell) -> tuple[Cell, ...]:
     return tuple(valid(distance(params, cells, center)) for center in params["centers"].tolist())
 
 
+def _least(values: F64, count: int) -> npt.NDArray[np.int64]:
+    """Places of the `count` least values of each column, least first, of equal ones the first first; NaN comes last."""
+    if count > _FEW or np.isnan(values).any() or np.isinf(values).any():
+        return np.argsort(values, axis=0, kind="stable")[:count]
+    left, columns = values.copy(), np.arange(values.shape[1])
+    places = np.empty((count, values.shape[1]), np.int64)
+    for i in range(count):
+        places[i] = left.argmin(axis=0)
+        left[places[i], columns] = np.inf
+    return places
+
+
 def _nearest_block(params: Params, xs: F64, states: U8) -> tuple[F64, U8]:
     """Places and distances of the nearest [2 · count, rows], in parts of the rows that fit a cache."""
     count, centers, rows = params["count"], len(params["centers"]), xs.shape[1]
@@ -151,7 +169,7 @@ def _nearest_block(params: Params, xs: F64, states: U8) -> tuple[F64, U8]:
         far, far_states = _distances_block(params, xs[:, part], states[:, part])
         if not centers:
             continue
-        order = np.argsort(far, axis=0, kind="stable")[:found]
+        order = _least(far, found)
         results[:found, part] = order
         results[count : count + found, part] = np.take_along_axis(far, order, axis=0)
         out[:found, part] = out[count : count + found, part] = far_states[0]
