@@ -1,4 +1,4 @@
-"""Round trips with XGBoost itself: every booster and objective, both files, missing values, categories, early stopping."""
+"""Round trips with XGBoost itself: boosters, objectives, both files, missing values, categories, early stopping."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def test_an_estimator_that_stopped_early_uses_its_best_iteration(tmp_path: Path)
 
 def test_a_category_that_xgboost_cut_is_refused(tmp_path: Path) -> None:
     pd = pytest.importorskip("pandas")
-    x, score = make_data()
+    _, score = make_data()
     city = np.random.default_rng(4).choice(["a", "é"], ROWS)
     data = xgb.DMatrix(pd.DataFrame({"city": pd.Categorical(city)}), score + (city == "é"), enable_categorical=True)
     xgb.train({}, data, 2).save_model(tmp_path / "model.json")

@@ -47,7 +47,7 @@ def hash_row(row: Sequence[float]) -> int:
 
 
 def tied_label(probabilities: Sequence[float], row: Sequence[float], prior: Sequence[float] | None) -> int:
-    """genmodel's `getPredictionMultinomial`: its list of ties always starts with class 0 and is never emptied."""
+    """What H2O's `getPredictionMultinomial` gives: its list of ties always starts with class 0 and is never emptied."""
     best, count, ties = 0, 0, [0]
     for i in range(1, len(probabilities)):
         if probabilities[best] < probabilities[i]:

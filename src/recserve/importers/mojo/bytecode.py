@@ -2,7 +2,8 @@
 
 A node is `type u8, column u16, direction of missing u8, test, [size of the left subtree], left, right`, in pre-order.
 Column 65535 is a leaf of the root. Bits of the type: 0–1 the width of the size field less one, 4–5 both set where the
-left child is a leaf, 2–3 the test (0 number, 8 a set of 32 levels, 12 a set of any size), 6 where the right one is a leaf.
+left child is a leaf, 2–3 the test (0 number, 8 a set of 32 levels, 12 a set of any size), 6 where the right one is a
+leaf.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ _LOG = ("multinomial", "poisson", "gamma", "tweedie")
 
 
 def expand(graph: Graph, info: Info, row: list[Value]) -> list[Value]:
-    """The network's inputs: each level as 0 or 1 (the last for missing ones), each number standardised, 0 if missing."""
+    """The inputs: each level as 0 or 1 (the last for missing ones), each number standardised, 0 if missing."""
     levels, numbers = info.count("cats", MAX_COLUMNS), info.count("nums", MAX_COLUMNS)
     offsets = info.integers("cat_offsets", (0,)) or [0]
     if len(offsets) <= levels or levels + numbers > len(row):
@@ -42,8 +42,8 @@ def expand(graph: Graph, info: Info, row: list[Value]) -> list[Value]:
 
 def hot_places(levels: int, width: int, all_levels: bool) -> list[float]:
     """Of each level code, which of a column's `width` inputs is 1; −1 for none."""
-    codes = np.arange(levels) - (0 if all_levels else 1)
-    return [float(min(code, width - 1)) for code in codes]
+    shift = 0 if all_levels else 1
+    return [float(min(code - shift, width - 1)) for code in range(levels)]
 
 
 def lower_deep_learning(graph: Graph, info: Info, row: list[Value], offset: Value | None) -> Prediction:  # noqa: ARG001
@@ -70,7 +70,7 @@ def lower_deep_learning(graph: Graph, info: Info, row: list[Value], offset: Valu
     return Prediction(_response(graph, info, values[0]))
 
 
-def _layer(
+def _layer(  # noqa: PLR0917  (what a row needs)
     graph: Graph, info: Info, layer: int, kind: str, values: list[Value], units: int, drop: float
 ) -> list[Value]:
     """One layer: products with float32 weights summed in double, the activation, then the drop-out's factor."""
@@ -95,13 +95,12 @@ def _layer(
     return found
 
 
-def _elu(graph: Graph, sums: list[Value], parts: int) -> list[Value]:  # noqa: ARG001
-    return [
-        graph.apply(
-            "select", graph.apply("greater_equal", x, 0.0), x, graph.apply("subtract", graph.apply("exp", x), 1.0)
-        )
-        for x in sums
-    ]
+def _as_they_are(graph: Graph, sums: list[Value], parts: int) -> list[Value]:  # noqa: ARG001
+    return sums
+
+
+def _softmax(graph: Graph, sums: list[Value], parts: int) -> list[Value]:  # noqa: ARG001
+    return graph.apply_many("softmax", sums)
 
 
 def _maxout(graph: Graph, sums: list[Value], parts: int) -> list[Value]:
@@ -115,12 +114,12 @@ def _maxout(graph: Graph, sums: list[Value], parts: int) -> list[Value]:
 
 # Name → (the dense op's activation, what is done with its results).
 _ACTIVATIONS: dict[str, tuple[str, Callable[[Graph, list[Value], int], list[Value]]]] = {
-    "Linear": ("identity", lambda graph, sums, parts: sums),
-    "Tanh": ("tanh", lambda graph, sums, parts: sums),
-    "Rectifier": ("rectifier", lambda graph, sums, parts: sums),
-    "ExpRectifier": ("identity", _elu),
+    "Linear": ("identity", _as_they_are),
+    "Tanh": ("tanh", _as_they_are),
+    "Rectifier": ("rectifier", _as_they_are),
+    "ExpRectifier": ("elu", _as_they_are),
     "Maxout": ("identity", _maxout),
-    "Softmax": ("identity", lambda graph, sums, parts: graph.apply_many("softmax", sums)),
+    "Softmax": ("identity", _softmax),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ def _finish(graph: Graph, info: Info, family: str, scores: list[Value]) -> Predi
     return Prediction(label_binomial(graph, mean, info.threshold), (graph.apply("subtract", 1.0, mean), mean))
 
 
-def _score(
+def _score(  # noqa: PLR0917  (what a row needs)
     graph: Graph,
     info: Info,
     design: glm.Design,
@@ -100,7 +101,7 @@ def _score(
     levels = [len(domain) if domain else 0 for domain in info.domains]
     parts = [glm.linear_score(graph, design, row, linear, levels, info.where("beta_center"))]
     weights = beta[shift:-1]
-    if any(a.start + a.width > b.start for a, b in zip(smooths, smooths[1:], strict=False)):
+    if any(a.start + a.width > b.start for a, b in itertools.pairwise(smooths)):
         parts += _overlapping(graph, smooths, read, weights, fills)
     else:
         for smooth in smooths:
@@ -183,18 +184,19 @@ class _Tables:
         self.info = info
         self.counts = knots
         self.sizes = sizes
-        self.knots = self._matrices("knots", list(zip(sizes, knots, strict=True)))
+        self.knots = self.matrices("knots", list(zip(sizes, knots, strict=True)))
         shapes = []
         for kind, count, width in zip(kinds, knots, widths, strict=True):
             centred = {I_SPLINE: (0, 0), M_SPLINE: (width, width + 1)}
             shapes.append(centred.get(kind, (count - 1, count)))
-        self.centring = self._matrices("zTranspose", shapes)
+        self.centring = self.matrices("zTranspose", shapes)
         cubic = [count for kind, count in zip(kinds, knots, strict=True) if kind == CUBIC]
-        self.solved = self._matrices("_binvD", [(count - 2, count) for count in cubic]) if cubic else []
+        self.solved = self.matrices("_binvD", [(count - 2, count) for count in cubic]) if cubic else []
         self.order_of = {kind: [i for i, k in enumerate(kinds) if k == kind] for kind in set(kinds)}
         self.plates = _Plates(info, self, kinds) if THIN_PLATE in kinds else None
 
-    def _matrices(self, name: str, shapes: list[tuple[int, int]]) -> list[np.ndarray]:
+    def matrices(self, name: str, shapes: list[tuple[int, int]]) -> list[np.ndarray]:
+        """The matrices of one binary file, one after the other."""
         values = self.info.big_endian(name, sum(a * b for a, b in shapes))
         found, at = [], 0
         for a, b in shapes:
@@ -233,7 +235,7 @@ def _piecewise(
         pieces = splines.fit_pieces(lambda x: float(weights @ basis(x)), edges, degree)
         x = values[0]
         bounds = [None, *edges.tolist(), None]
-        intervals = [(low, high, True, False) for low, high in zip(bounds, bounds[1:], strict=False)]
+        intervals = [(low, high, True, False) for low, high in itertools.pairwise(bounds)]
         interval = graph.apply("discretize", x, intervals=intervals, values=list(range(len(intervals))))
         table = np.column_stack([pieces.centres, pieces.scales, pieces.coefficients])
         centre, scale, *coefficients = graph.apply_many("gather", [interval], table=table)
@@ -259,7 +261,7 @@ class _Plates:
         if not len(numbers) == len(counts) == len(self.terms) == len(self.halves):
             raise damaged(f"has {len(counts)} entries for {len(numbers)} thin plates", info.where("num_knots_TP"))
         shapes = [(count - terms, count) for count, terms in zip(counts, self.terms, strict=True)]
-        self.null = tables._matrices("zTransposeCS", shapes)  # noqa: SLF001 - one reader of one file format
+        self.null = tables.matrices("zTransposeCS", shapes)
         self.powers = self._polynomials(info, [tables.sizes[number] for number in numbers])
 
     def _polynomials(self, info: Info, dims: list[int]) -> list[np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,7 +46,7 @@ def read_design(info: Info) -> Design:
     """
     categories = info.count("cats", MAX_COLUMNS, 0)
     offsets = info.integers("cat_offsets", (0,)) or [0]
-    if len(offsets) <= categories or any(b < a for a, b in zip(offsets, offsets[1:], strict=False)) or offsets[0] < 0:
+    if len(offsets) <= categories or any(b < a for a, b in itertools.pairwise(offsets)) or offsets[0] < 0:
         raise damaged(f"is {offsets[:8]} for {categories} columns", info.where("cat_offsets"))
     return Design(categories, tuple(offsets[: categories + 1]), info.flag("use_all_factor_levels", False))
 
@@ -59,7 +60,7 @@ def impute(graph: Graph, row: list[Value], modes: list[int], means: np.ndarray, 
     return filled + row[len(fills) :]
 
 
-def linear_score(
+def linear_score(  # noqa: PLR0917  (what a row needs)
     graph: Graph, design: Design, row: list[Value], beta: np.ndarray, levels: list[int], where: str
 ) -> Value:
     """Σ of the levels' coefficients, of the numbers', and the intercept, which comes last in `beta`.
@@ -120,7 +121,7 @@ def lower_glm(graph: Graph, info: Info, row: list[Value], offset: Value | None) 
     return Prediction(label_binomial(graph, mean, info.threshold), rest, names)
 
 
-def _many_classes(
+def _many_classes(  # noqa: PLR0917  (what a row needs)
     graph: Graph, info: Info, design: Design, row: list[Value], beta: np.ndarray, offset: Value | None
 ) -> Prediction:
     classes = info.classes
@@ -145,7 +146,7 @@ def ordinal_probabilities(graph: Graph, scores: list[Value]) -> list[Value]:
     """Probability of each class from the cumulative scores: differences of their sigmoids, the last one to 1."""
     cumulative = [graph.apply("sigmoid", score) for score in scores]
     probabilities = [cumulative[0]]
-    probabilities += [graph.apply("subtract", b, a) for a, b in zip(cumulative, cumulative[1:], strict=False)]
+    probabilities += [graph.apply("subtract", b, a) for a, b in itertools.pairwise(cumulative)]
     return [*probabilities, graph.apply("subtract", 1.0, cumulative[-1])]
 
 

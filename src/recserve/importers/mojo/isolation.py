@@ -56,7 +56,7 @@ def lower_extended_isolation(graph: Graph, info: Info, row: list[Value], offset:
 
 
 def _flat(nodes: dict[int, PlaneNode], start: int) -> list[tuple[PlaneNode, int, int, float]]:
-    """(node, left, right, path length) of a tree whose root is number `start` of the forest; −1 for a leaf's children."""
+    """(node, left, right, path length) of a tree whose root is number `start` of all; −1 for a leaf's children."""
     place = {number: start + position for position, number in enumerate(sorted(nodes))}
     found = []
     for number in sorted(nodes):

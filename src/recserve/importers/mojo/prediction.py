@@ -57,7 +57,7 @@ def classify(
 
 
 def correct(graph: Graph, info: Info, probabilities: list[Value]) -> list[Value]:
-    """Undo the resampling of balanced classes: times prior / model share, then divided by the sum where it is positive."""
+    """Undo the resampling of balanced classes: times prior / model share, over the sum where that is positive."""
     prior, model = info.numbers("prior_class_distrib"), info.numbers("model_class_distrib")
     if len(prior) != len(probabilities) or len(model) != len(probabilities):
         raise damaged(

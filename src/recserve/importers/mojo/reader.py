@@ -9,10 +9,10 @@ from recserve.errors import suggest
 from recserve.importers.model import ImportedModel, Output, Report
 from recserve.importers.mojo import clusters, deep_learning, ensembles, gam, glm, isolation, shared_trees
 from recserve.importers.mojo.archive import open_archive
+from recserve.importers.mojo.coxph import lower_coxph
 from recserve.importers.mojo.ini import Info, read_info, unsupported
 from recserve.importers.mojo.prediction import Prediction, declare_outputs
 from recserve.importers.mojo.rows import Row, read_row
-from recserve.importers.mojo.coxph import lower_coxph
 from recserve.importers.mojo.rulefit import lower_rulefit
 from recserve.importers.mojo.target_encoder import lower_target_encoder
 from recserve.importers.mojo.xgboost import lower_xgboost

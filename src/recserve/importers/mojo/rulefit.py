@@ -52,7 +52,14 @@ def _rule_columns(graph: Graph, info: Info, row: list[Value], linear: Info) -> l
     return columns
 
 
-def _column(graph: Graph, info: Info, row: list[Value], linear: Info, rules: list[str], suffix: str) -> Value:
+def _column(  # noqa: PLR0917  (what a row needs)
+    graph: Graph,
+    info: Info,
+    row: list[Value],
+    linear: Info,
+    rules: list[str],
+    suffix: str,
+) -> Value:
     if not rules:
         return graph.missing("number")
     tests, levels = [], []

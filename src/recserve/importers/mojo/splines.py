@@ -92,7 +92,7 @@ def _share(part: float, whole: float) -> float:
 
 
 def normalised_spline(knots: np.ndarray, first: int, order: int, x: float) -> float:
-    """de Boor's B-spline over knots[first … first + order]; 0 outside of them."""
+    """The B-spline of de Boor over knots[first … first + order]; 0 outside of them."""
     span = knots[first : first + order + 1]
     if len(span) < order + 1:  # H2O extends a span that leaves the sequence by its last knot
         span = np.concatenate([span, np.repeat(span[-1], order + 1 - len(span))])

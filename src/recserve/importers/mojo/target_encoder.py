@@ -40,15 +40,22 @@ def lower_target_encoder(graph: Graph, info: Info, row: list[Value], offset: Val
         code = _category(graph, info, row, mapping)
         counts = tables[mapping.name]
         targets = [-1] if info.classes <= 2 else list(range(1, info.classes))
-        for target in targets:
-            values.append(_encode(graph, info, code, counts, target, has_missing.get(mapping.name, False)))
+        is_known = has_missing.get(mapping.name, False)
+        values += [_encode(graph, info, code, counts, target, is_known) for target in targets]
         names += mapping.outputs
     if not values or len(names) != len(values):
         raise damaged(f"gives {len(values)} values for {len(names)} columns", info.archive.where(_FOLDER))
     return Prediction(values[0], tuple(values[1:]), tuple(names))
 
 
-def _encode(graph: Graph, info: Info, code: Value, counts: Counts, target: int, has_missing: bool) -> Value:
+def _encode(  # noqa: PLR0917  (what a row needs)
+    graph: Graph,
+    info: Info,
+    code: Value,
+    counts: Counts,
+    target: int,
+    has_missing: bool,
+) -> Value:
     try:
         known = {category: classes[target] for category, classes in counts.items()}
     except KeyError:

@@ -134,7 +134,7 @@ def preorder(left: np.ndarray, right: np.ndarray) -> list[int]:
     return order
 
 
-def _linear(
+def _linear(  # noqa: PLR0917  (what a row needs)
     graph: Graph, booster: Booster, features: Sequence[Feature], group: int, base: float, offset: Value | None
 ) -> Value:
     weights = booster.linear[:, group]

@@ -73,7 +73,7 @@ class _Arguments:
         self._places: dict[tuple[int, str], int] = {}
 
     def place(self, feature: int, form: str) -> int:
-        """Number of the argument: the feature as `number`, `code` (without its fraction) or `nonzero` (0 is missing)."""
+        """Number of the argument: the feature as `number`, `code` (no fraction) or `nonzero` (0 is missing)."""
         key = (feature, form)
         if key not in self._places:
             value = self.features[feature]
@@ -140,10 +140,10 @@ def _linear_tree(graph: Graph, tree: LightTree, arguments: _Arguments) -> Value:
         return graph.apply("pick", leaf, values=tree.values)
     used = sorted({feature for model in models for feature in model.features})
     rows = np.zeros((len(models), 2 + 2 * len(used)))
-    for row, (model, value) in enumerate(zip(models, tree.values, strict=True)):
-        rows[row, :2] = value, model.constant
-        for feature, coefficient in zip(model.features, model.coefficients, strict=True):
-            rows[row, 2 + used.index(feature)] = coefficient
+    for row, (model, plain) in enumerate(zip(models, tree.values, strict=True)):
+        rows[row, :2] = plain, model.constant
+        for feature, factor in zip(model.features, model.coefficients, strict=True):
+            rows[row, 2 + used.index(feature)] = factor
             rows[row, 2 + len(used) + used.index(feature)] = 1.0
     value, constant, *rest = graph.apply_many("gather", [leaf], table=rows)
     if not used:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ VERSIONS = ("v2", "v3", "v4")
 
 @dataclass(frozen=True)
 class LeafModel:
-    """The linear model in a leaf: Σ coefficient · feature + constant, or the leaf's value where a feature is missing."""
+    """The linear model in a leaf: Σ coefficient · feature + constant; the leaf's value where a feature is missing."""
 
     constant: float
     features: tuple[int, ...]
@@ -74,7 +75,7 @@ class _Section:
 
     def __init__(self, lines: list[str], where: str) -> None:
         self.where = where
-        self.values = dict(line.split("=", 1) if "=" in line else (line, "") for line in lines if line)
+        self.values = {line.partition("=")[0]: line.partition("=")[2] for line in lines if line}
 
     def text(self, key: str) -> str:
         if key not in self.values:
@@ -127,7 +128,7 @@ def parse_text(text: str, where: str) -> LightModel:
         raise damaged("ends before `end of trees`", where)
     trees = tuple(_parse_tree(block, number, width, where) for number, block in enumerate(blocks))
     name, *options = section.values.get("objective", "").split(" ")
-    pairs = dict((part.split(":", 1) + [""])[:2] for part in options)
+    pairs = {part.partition(":")[0]: part.partition(":")[2] for part in options}
     return LightModel(
         names=tuple(names),
         infos=tuple(infos),
@@ -140,17 +141,15 @@ def parse_text(text: str, where: str) -> LightModel:
 
 
 def _parse_tree(block: str, number: int, width: int, where: str) -> LightTree:
-    body = block.split("\n\n")[0].split("end of trees")[0]
+    body = block.partition("\n\n")[0].partition("end of trees")[0]
     section = _Section(body.split("\n")[1:], f"{where}: Tree={number}")
     leaves = section.integer("num_leaves")
     inner = leaves - 1
     if leaves < 1:
         raise damaged(f"has {leaves} leaves", section.where)
     values = section.numbers("leaf_value", leaves)
-    if section.values.get("is_linear", "0").strip() == "1":
-        linear = _parse_linear(section, leaves, width)
-    else:
-        linear = ()
+    is_linear = section.values.get("is_linear", "0").strip() == "1"
+    linear = _parse_linear(section, leaves, width) if is_linear else ()
     if not inner:
         return LightTree((), (), (), (), (), values, (), linear)
     tree = LightTree(
@@ -173,10 +172,10 @@ def _parse_sets(section: _Section) -> tuple[tuple[int, ...], ...]:
         return ()
     bounds = section.integers("cat_boundaries", count + 1)
     words = section.integers("cat_threshold", bounds[-1])
-    if any(b < a for a, b in zip(bounds, bounds[1:], strict=False)) or any(not 0 <= word < 2**32 for word in words):
+    if any(b < a for a, b in itertools.pairwise(bounds)) or any(not 0 <= word < 2**32 for word in words):
         raise damaged("its cat_boundaries or cat_threshold are wrong", section.where)
     found = []
-    for start, end in zip(bounds, bounds[1:], strict=False):
+    for start, end in itertools.pairwise(bounds):
         bits = np.unpackbits(np.array(words[start:end], "<u4").view(np.uint8), bitorder="little")
         found.append(tuple(np.flatnonzero(bits).tolist()))
     return tuple(found)
@@ -220,7 +219,7 @@ def _parse_levels(text: str, infos: list[str], where: str) -> dict[int, tuple[st
     mark = "\npandas_categorical:"
     if mark not in text:
         return {}
-    line = text.rsplit(mark, 1)[1].split("\n")[0]
+    line = text.rpartition(mark)[2].partition("\n")[0]
     try:
         found = json.loads(line)
     except json.JSONDecodeError as error:

@@ -99,7 +99,7 @@ class _Reader:
         if kind is not None and kind in _NUMBERS and count is not None:
             dtype = np.dtype(_NUMBERS[kind])
             return np.frombuffer(self.take(count * dtype.itemsize), dtype).astype(dtype.newbyteorder("="))
-        items = []
+        items: list[Any] = []
         while count is None or len(items) < count:
             mark = kind or self.marker()
             if mark == b"]" and count is None:

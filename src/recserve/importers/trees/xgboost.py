@@ -7,8 +7,8 @@ from pathlib import Path
 
 from recserve.importers.model import ImportedModel, Output, Report
 from recserve.importers.mojo.archive import damaged
-from recserve.importers.trees.booster import Booster
 from recserve.importers.trees.boosted_sums import Feature, answer, margins
+from recserve.importers.trees.booster import Booster
 from recserve.importers.trees.inputs import Inputs
 from recserve.importers.trees.ubjson import parse_ubjson
 from recserve.importers.trees.xgboost_binary import parse_binary

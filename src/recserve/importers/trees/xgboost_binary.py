@@ -1,4 +1,4 @@
-"""XGBoost's old binary file, which H2O still stores in its MOJOs: little-endian structs, see its `learner.cc` of 1.x."""
+"""XGBoost's old binary file, which H2O still stores in its MOJOs: little-endian structs."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -89,7 +90,7 @@ def parse_document(document: Any, where: str) -> Booster:
     elif kind in ("gbtree", "dart"):
         inner = booster.part("gbtree") if kind == "dart" else booster
         model = inner.part("model")
-        trees, owners = _trees(model, features, groups, _rounds(learner, model))
+        trees, owners = _trees(model, features, groups, _rounds(learner))
         levels = _levels(model, features)
         weights = np.ones(len(trees), np.float32)
         if kind == "dart":
@@ -128,7 +129,7 @@ def _base(parameters: _Part, groups: int) -> np.ndarray:
     return np.broadcast_to(values, groups).copy()
 
 
-def _rounds(learner: _Part, model: _Part) -> int | None:
+def _rounds(learner: _Part) -> int | None:
     """How many rounds the scikit-learn wrapper uses: up to the best one where training stopped early; None for all."""
     attributes = learner.value.get("attributes", {})
     if not isinstance(attributes, Mapping) or "scikit_learn" not in attributes or "best_iteration" not in attributes:
@@ -227,10 +228,10 @@ def _levels(model: _Part, features: int) -> dict[int, tuple[str | float, ...]]:
 
 
 def _texts(data: bytes, offsets: list[int], where: str) -> tuple[str, ...]:
-    if any(not 0 <= a <= b <= len(data) for a, b in zip(offsets, offsets[1:], strict=False)):
+    if any(not 0 <= a <= b <= len(data) for a, b in itertools.pairwise(offsets)):
         raise damaged("its offsets leave the names", where)
     try:
-        return tuple(data[a:b].decode("utf-8") for a, b in zip(offsets, offsets[1:], strict=False))
+        return tuple(data[a:b].decode("utf-8") for a, b in itertools.pairwise(offsets))
     except UnicodeDecodeError:
         raise unsupported(
             "XGBoost cut the name of a category that is not ASCII when it saved the model",
