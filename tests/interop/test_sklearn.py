@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,7 @@ from recserve.errors import ConfigError
 from recserve.importers.sklearn import read_estimator
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
-pytestmark = pytest.mark.interop
+pytestmark = [pytest.mark.interop, pytest.mark.filterwarnings("ignore")]
 
 from sklearn import (  # noqa: E402
     calibration,
@@ -52,8 +51,6 @@ WORDS = ["Red shoe", "new phone!", "shoe", "the red red toy", "Crème toy", ""]
 TITLES = [" ".join(RNG.choice(WORDS, 3)) for _ in range(ROWS)]
 CITIES = np.array([["ams", "ber", "cph"][i] for i in RNG.integers(0, 3, ROWS)], dtype=object)
 
-warnings.filterwarnings("ignore", category=Warning, module="sklearn")
-
 
 def columns(x: Any) -> dict[str, list[Any]]:
     return {f"x{i}": [None if v is None or v != v else v for v in column] for i, column in enumerate(np.asarray(x).T)}
@@ -89,7 +86,6 @@ STUMP = tree.DecisionTreeClassifier(max_depth=3, random_state=0)
 
 CLASSIFIERS: dict[str, Any] = {
     "logistic": LINEAR(),
-    "logistic-liblinear": LINEAR(solver="liblinear"),
     "sgd-log": linear_model.SGDClassifier(loss="log_loss", random_state=0),
     "sgd-huber": linear_model.SGDClassifier(loss="modified_huber", random_state=0),
     "sgd-hinge": linear_model.SGDClassifier(random_state=0),
@@ -164,7 +160,7 @@ REGRESSORS: dict[str, Any] = {
     "stacking": ensemble.StackingRegressor([("a", linear_model.Ridge()), ("b", tree.DecisionTreeRegressor())], cv=3),
     "svr": svm.SVR(),
     "neighbours": neighbors.KNeighborsRegressor(4, weights="distance"),
-    "network": neural_network.MLPRegressor((5,), activation="logistic", max_iter=40, random_state=0),
+    "network": neural_network.MLPRegressor(hidden_layer_sizes=(5,), activation="logistic", max_iter=40, random_state=0),
     "log-target": compose.TransformedTargetRegressor(linear_model.Ridge(), func=np.log, inverse_func=np.exp),
 }
 
@@ -219,7 +215,6 @@ TRANSFORMERS: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", TRANSFORMERS)
 def test_a_transformer_gives_its_own_columns(name: str) -> None:
-    warnings.simplefilter("ignore")
     hold(TRANSFORMERS[name].fit(X, AMOUNT), X)
 
 
@@ -299,7 +294,7 @@ def test_clusters_mixtures_and_outliers_are_found_again() -> None:
     hold(cluster.KMeans(3, n_init=2, random_state=0).fit(X), X)
     for kind in ("full", "tied", "diag", "spherical"):
         hold(mixture.GaussianMixture(2, covariance_type=kind, random_state=0).fit(X), X)
-    model = ensemble.IsolationForest(9, max_features=3, random_state=0).fit(X)
+    model = ensemble.IsolationForest(n_estimators=9, max_features=3, random_state=0).fit(X)
     hold(model, X)
     scores = read_estimator(model).score(columns(X)).outputs["score_samples"]
     np.testing.assert_allclose(scores, model.score_samples(X), rtol=1e-9)

@@ -1,7 +1,7 @@
 """scikit-learn estimators and pipelines, from the live object: `read_estimator(model)`.
 
-A pickle runs code of whoever made it when it is loaded, so no path to one is ever opened: the owner of the model loads it
-and hands the object over.
+A pickle runs code of whoever made it when it is loaded, so no path to one is ever opened: the owner of the model loads
+it and hands the object over.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def read_estimator(estimator: Any) -> ImportedModel:
             where=f"scikit-learn {kind_of(estimator)}",
         ) from error
     frame.report.transformations += [name for name, _ in getattr(estimator, "steps", [])]
-    return frame.finish([name for name in frame.made])
+    return frame.finish(frame.made)
 
 
 def _input_names(estimator: Any) -> list[str]:
@@ -89,7 +89,7 @@ def _input_names(estimator: Any) -> list[str]:
     first = estimator
     while hasattr(first, "steps"):
         first = first.steps[0][1]
-    if kind_of(first) in _TEXTS:
+    if kind_of(first) in _TEXTS or hasattr(first, "X_thresholds_"):
         return ["x0"]
     raise ConfigError(
         "it does not say how many columns it takes; it is not fitted",

@@ -135,8 +135,8 @@ def _support_vectors(model: Any, table: Table) -> Classified:
     if classes == 2:
         decision = regressors.kernel_scores(model, table, dual, model.intercept_)
         probability = None
-        if getattr(model, "probability", False) and len(np.ravel(model.probA_)):
-            a, b = float(np.ravel(model.probA_)[0]), float(np.ravel(model.probB_)[0])
+        if getattr(model, "probability", False) is True:
+            a, b = float(model._probA[0]), float(model._probB[0])
             inner = graph.apply("linear", decision[0], weights=[a], bias=-b)
             first = graph.apply("sigmoid", inner)  # libsvm's scores have the other sign
             first = graph.apply("max", graph.apply("min", first, 1.0 - 1e-7), 1e-7)

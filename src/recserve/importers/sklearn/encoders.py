@@ -27,11 +27,17 @@ def _keys(categories: Any) -> tuple[bool, list[Any]]:
     return False, [None if is_missing(category) else float(category) for category in categories]
 
 
+def _has_infrequent(encoder: Any, column: int) -> bool:
+    """Whether an encoder has put the rare categories of a column together."""
+    mappings = getattr(encoder, "_default_to_infrequent_mappings", None)
+    return bool(getattr(encoder, "_infrequent_enabled", False)) and mappings is not None and mappings[column] is not None
+
+
 def _places(encoder: Any, column: int, count: int) -> list[int]:
     """Per category its place among the encoder's outputs, with the infrequent ones at one place."""
-    mappings = getattr(encoder, "_default_to_infrequent_mappings", None)
-    mapping = mappings[column] if getattr(encoder, "_infrequent_enabled", False) and mappings is not None else None
-    return list(range(count)) if mapping is None else [int(place) for place in mapping]
+    if not _has_infrequent(encoder, column):
+        return list(range(count))
+    return [int(place) for place in encoder._default_to_infrequent_mappings[column]]
 
 
 def _coded(table: Table, encoder: Any, column: int, unknown: float | None) -> tuple[Value, int]:
@@ -63,11 +69,9 @@ def one_hot(encoder: Any, table: Table) -> Table:
     pieces: list[Piece] = []
     for column in range(len(encoder.categories_)):
         places = _places(encoder, column, len(encoder.categories_[column]))
-        last = float(max(places))
-        is_infrequent = last + 1 < len(places) or len(set(places)) < len(places)
         unknown: float | None = None
-        if encoder.handle_unknown in {"infrequent_if_exist", "warn"} and is_infrequent:
-            unknown = last
+        if encoder.handle_unknown in {"infrequent_if_exist", "warn"} and _has_infrequent(encoder, column):
+            unknown = float(max(places))
         elif encoder.handle_unknown != "error":
             unknown = -1.0
         value, count = _coded(table, encoder, column, unknown)

@@ -219,7 +219,7 @@ def _box_cox_of_one_plus(graph: Graph, x: Value, power: float) -> Value:
 
 def _function(transformer: Any, table: Table) -> Table:
     function = transformer.func
-    if function is None:
+    if function is None or getattr(getattr(function, "func", None), "__name__", "") == "check_array":
         return table
     name = getattr(function, "__name__", "?")
     if name not in _UFUNCS or type(function).__name__ != "ufunc" or transformer.kw_args:
@@ -250,19 +250,12 @@ def _spline(transformer: Any, table: Table) -> Table:
 
 def _basis(graph: Graph, x: Value, knots: Array, degree: int) -> list[Value]:
     """The B-splines of a degree at x, by de Boor's recursion."""
-    count, last = len(knots) - 1, len(knots) - degree - 2
-    found = []
-    for i in range(count):
-        closed = i == last  # the right end belongs to the last interval
-        found.append(
-            graph.apply(
-                "discretize",
-                x,
-                intervals=[(float(knots[i]), float(knots[i + 1]), True, closed)],
-                values=[1.0],
-                default=0.0,
-            )
-        )
+    last = len(knots) - degree - 2
+    found = [graph.constant(0.0)] * (len(knots) - 1)
+    for i in range(degree, last + 1):
+        # The right end belongs to the last interval.
+        interval = (float(knots[i]), float(knots[i + 1]), True, i == last)
+        found[i] = graph.apply("discretize", x, intervals=[interval], values=[1.0], default=0.0)
     for size in range(1, degree + 1):
         step = []
         for i in range(len(found) - 1):
