@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from recserve.scoring.cells import MISSING, Cell, DType, valid
+from recserve.dtypes import F64, U8
+from recserve.scoring.cells import MISSING, MISSING_STATE, VALID, Cell, DType, valid
 from recserve.scoring.op import define, numbers
 from recserve.scoring.params import Param
 
@@ -20,7 +21,24 @@ def _as_many(dtypes: Sequence[DType], params: Params) -> tuple[DType, ...]:  # n
     return one * len(dtypes)
 
 
-@define("rank_order", "number*", _as_many, params={"descending": Param("flag", False)}, is_strict=False, has_many=True)
+def _rank_block(params: Params, xs: F64, states: U8) -> tuple[F64, U8]:
+    """Places [arguments, rows]; what has no place sorts last, as the greatest number of all."""
+    unplaced = (states != VALID) | np.isnan(xs)
+    keys = np.where(unplaced, 0.0, -xs if params["descending"] else xs)
+    order = np.lexsort((keys, unplaced), axis=0).astype(np.float64)
+    last = np.arange(len(xs))[:, None] >= len(xs) - unplaced.sum(axis=0)
+    return order, np.where(last, MISSING_STATE, VALID).astype(np.uint8)
+
+
+@define(
+    "rank_order",
+    "number*",
+    _as_many,
+    params={"descending": Param("flag", False)},
+    is_strict=False,
+    has_many=True,
+    block=_rank_block,
+)
 def rank_order(params: Params, *cells: Cell) -> tuple[Cell, ...]:
     """Positions (from 0) of the arguments in the order of their values, equal ones in theirs.
 
@@ -54,6 +72,18 @@ def _check_tally(dtypes: Sequence[DType], params: Params) -> str | None:
     return None if params["size"] >= 0 else f"'size' is {params['size']}"
 
 
+def _tally_block(params: Params, xs: F64, states: U8) -> tuple[F64, U8]:
+    """Sums [size, rows], pair by pair in their order."""
+    half, size = len(xs) // 2, params["size"]
+    sums = np.zeros((size, xs.shape[1]))
+    columns = np.arange(xs.shape[1])
+    for i in range(half):
+        counts = (states[i] == VALID) & (states[half + i] == VALID) & (xs[i] >= 0.0) & (xs[i] < size)
+        chosen = columns[counts]
+        sums[xs[i, chosen].astype(np.int64), chosen] += xs[half + i, chosen]
+    return sums, np.zeros(sums.shape, np.uint8)
+
+
 @define(
     "tally",
     "number*",
@@ -62,6 +92,7 @@ def _check_tally(dtypes: Sequence[DType], params: Params) -> str | None:
     is_strict=False,
     has_many=True,
     check=_check_tally,
+    block=_tally_block,
 )
 def tally(params: Params, *cells: Cell) -> tuple[Cell, ...]:
     """Sums of weights by place: the first half of the arguments are places (from 0), the other half their weights.

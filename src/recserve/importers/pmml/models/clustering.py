@@ -84,7 +84,9 @@ def _answer(clusters: list[Element], affinities: list[Value], measure: Measure, 
     ids = [cluster.get("id") or str(i) for i, cluster in enumerate(clusters, start=1)]
     if len(set(ids)) < len(ids):
         raise clusters[0].invalid(f"the clusters' ids are not unique: {', '.join(ids)}")
-    order = graph.apply_many("rank_order", affinities, descending=not measure.is_distance)
+    best = graph.apply("argmin" if measure.is_distance else "argmax", *affinities, skip_missing=True)
+    # The order of all is worked out only where an OutputField asks for a rank above the first.
+    order = [best, *graph.apply_many("rank_order", affinities, descending=not measure.is_distance)[1:]]
     ranked = [graph.apply("pick", place, values=ids, dtype="string") for place in order]
     ranked_affinities = [graph.apply("choose", place, *affinities) for place in order]
     names = {id_: cluster.need("name") for id_, cluster in zip(ids, clusters, strict=True) if cluster.get("name")}
