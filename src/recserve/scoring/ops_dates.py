@@ -174,6 +174,6 @@ def format_datetime(params: Params, value: float, pattern: str) -> str:
 
 
 @define("compare_text", "string string", "number")
-def compare_text(params: Params, left: str, right: str) -> float:
+def compare_text(left: str, right: str) -> float:
     """-1, 0 or 1 as the first text is before, equal to or after the second, by code points."""
     return float((left > right) - (left < right))

@@ -19,7 +19,7 @@ def _check(dtypes: Sequence[DType], params: Params) -> str | None:  # noqa: ARG0
 
 
 @define("list_where", "any*", "object", is_strict=False, check=_check)
-def list_where(params: Params, *cells: Cell) -> Cell:
+def list_where(*cells: Cell) -> Cell:
     """The values whose conditions are true, in order, as a list; a missing value is None in it.
 
     Arguments: condition, value, condition, value ... A failed condition fails the list, and so does a failed value

@@ -7,7 +7,6 @@ from typing import Final
 
 from recserve.importers.pmml import models, predicates
 from recserve.importers.pmml.document import Element
-from recserve.importers.pmml.models import forest
 from recserve.importers.pmml.models.aggregation import aggregate
 from recserve.importers.pmml.results import Result
 from recserve.importers.pmml.scope import Field, Scope
@@ -60,9 +59,6 @@ def lower(model: Element, scope: Scope) -> Result:
         raise segmentation.unsupported("LocalTransformations inside of a Segmentation are not read")
     method = segmentation.choice("multipleModelMethod", METHODS).removeprefix("x-")
     scope.report.count(f"Segmentation {method}")
-    fused = forest.lower(model, segmentation, method, scope)
-    if fused is not None:
-        return fused
     chain = method in ("modelChain", "multiModelChain")
     segments = [
         _read_segment(element, number, scope, chain) for number, element in enumerate(segmentation.all("Segment"), 1)
