@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recserve.serving.tfs.float_text import double_text, float_texts
+from recserve.serving.tfs.float_text import double_text, exact_texts, float_texts
 
 
 def slow_text(value: Any) -> str:
@@ -28,7 +28,7 @@ def slow_text(value: Any) -> str:
 @given(st.lists(st.floats(width=32), max_size=20))
 def test_float32_texts_follow_the_rule(values: list[float]) -> None:
     array = np.array(values, np.float32)
-    assert float_texts(array) == [slow_text(value) for value in array]
+    assert float_texts(array) == exact_texts(array) == [slow_text(value) for value in array]
 
 
 @settings(max_examples=100)

@@ -12,6 +12,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from recserve.serving.tfs.float_kernels import LINE_BREAK, MARK, WIDTH, write_floats
+
 SHORT_DIGITS: Final = 6
 _FULL_DIGITS: Final = {np.dtype(np.float32): 9, np.dtype(np.float64): 17}
 
@@ -37,24 +39,34 @@ def float_texts(values: NDArray[Any]) -> list[str]:
     Returns:
         One text for each value.
     """
-    wide = values.tolist()
-    texts = _format(wide, SHORT_DIGITS)
+    if not values.size:
+        return []
+    text = np.empty(values.size * WIDTH, np.uint8)
+    is_single = values.dtype == np.float32
+    end = write_floats(np.ascontiguousarray(values, np.float64), is_single, text)
+    texts = text[: end - 1].tobytes().decode("ascii").split("\n")
+    marks = np.flatnonzero(text[:end] == MARK)
+    if marks.size:
+        places = np.searchsorted(np.flatnonzero(text[:end] == LINE_BREAK), marks)
+        for place, part in zip(places.tolist(), exact_texts(values[places]), strict=True):
+            texts[place] = part
+    return texts
+
+
+def exact_texts(values: NDArray[Any]) -> list[str]:
+    """The texts of an array by the C library's formatting, as `double_text` makes them one by one."""
+    texts = _format(values.tolist(), SHORT_DIGITS)
     with np.errstate(over="ignore"):
         read_back = np.array(list(map(float, texts)), np.float64).astype(values.dtype)
     places = np.flatnonzero((read_back != values) & np.isfinite(values))
     full = _format(values[places].tolist(), _FULL_DIGITS[values.dtype])
     for place, text in zip(places.tolist(), full, strict=True):
         texts[place] = text
-    joined = "\n".join(texts)
-    if joined.count(".") < len(texts) or "n" in joined:  # whole numbers, exponents, or values that are not finite
-        texts = [_finish(text) for text in texts]
-    return texts
+    return [_finish(text) for text in texts]
 
 
 def _format(values: list[float], digits: int) -> list[str]:
     """`%.{digits}g` of each value, in one call."""
-    if not values:
-        return []
     return (f"%.{digits}g\n" * len(values) % tuple(values)).split()
 
 
