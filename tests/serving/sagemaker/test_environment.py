@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from recserve.errors import ConfigError
@@ -99,3 +104,21 @@ def test_a_container_starts_with_what_it_finds(tmp_path: Path) -> None:
     assert start is not None
     assert start.dialects == ["invocations:8080"]
     assert container_start({**variables, "SAGEMAKER_MULTI_MODEL": "true"}) == ContainerStart([], ["sagemaker-mme:8080"])
+
+
+def test_the_command_without_arguments_serves_what_the_platform_brings(tmp_path: Path, dialect_models: Any) -> None:
+    dialect_models.write_half_plus(tmp_path / "model" / "half" / "1", 2.0)
+    program = "from recserve.cli import main; main()"
+    variables = {"RECSERVE_OPT_ML": str(tmp_path), "SAGEMAKER_BIND_TO_PORT": "0"}
+    with subprocess.Popen(
+        [sys.executable, "-c", program, "serve"], env={**os.environ, **variables}, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            url = process.stdout.readline().split(" on ")[1].strip().replace("0.0.0.0", "127.0.0.1")
+            reply = httpx.post(f"{url}/invocations", json={"instances": [1.0]})
+            assert (reply.status_code, reply.json()) == (200, {"predictions": [2.5]})
+        finally:
+            process.terminate()
+            process.wait(30)
+    assert process.returncode == 0
