@@ -39,6 +39,16 @@ def _kernel(params: Params, total: Any) -> Any:
     return np.power(inner, params["degree"]) if params["kernel"] == "polynomial" else np.tanh(inner)
 
 
+def _squared_distances(vectors: F64, xs: F64) -> F64:
+    """Squared distance of each row to each vector [vectors, rows]."""
+    total = np.zeros((len(vectors), xs.shape[1]))
+    for x, column in zip(xs, vectors.T, strict=True):
+        off = x[None, :] - column[:, None]
+        off *= off
+        total += off
+    return total
+
+
 def _svm_block(params: Params, xs: F64, states: U8) -> tuple[F64, U8]:  # noqa: ARG001
     """Results [machines, rows], in parts of the rows that fit a cache."""
     vectors, rows = params["vectors"], xs.shape[1]
@@ -46,13 +56,8 @@ def _svm_block(params: Params, xs: F64, states: U8) -> tuple[F64, U8]:  # noqa: 
     step = max(1, _CELLS // max(1, len(vectors)))
     for start in range(0, rows, step):
         part = xs[:, start : start + step]
-        total = np.zeros((len(vectors), part.shape[1]))
-        for x, column in zip(part, vectors.T, strict=True):
-            if params["kernel"] == "radial":
-                off = x[None, :] - column[:, None]
-                total += off * off
-            else:
-                total += x[None, :] * column[:, None]
+        # Squared distances are summed, not put together of products: those would cancel where values are large.
+        total = _squared_distances(vectors, part) if params["kernel"] == "radial" else vectors @ part
         with np.errstate(all="ignore"):
             kernels = _kernel(params, total)
         results[:, start : start + step] = params["coefficients"] @ kernels + params["intercepts"][:, None]
@@ -106,10 +111,7 @@ def _check_radial(dtypes: Sequence[DType], params: Params) -> str | None:
 
 
 def _radial_block(params: Params, xs: F64, states: U8) -> tuple[F64, U8]:  # noqa: ARG001
-    total = np.zeros((len(params["centers"]), xs.shape[1]))
-    for x, column in zip(xs, params["centers"].T, strict=True):
-        off = x[None, :] - column[:, None]
-        total += off * off
+    total = _squared_distances(params["centers"], xs)
     widths = params["widths"]
     with np.errstate(all="ignore"):
         results = np.exp(params["offsets"][:, None] - total / (2.0 * widths * widths)[:, None])

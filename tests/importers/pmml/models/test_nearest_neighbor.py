@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -128,6 +129,29 @@ def test_derived_fields_of_the_training_rows_are_computed_when_the_document_is_r
         order = sorted(TABLE, key=lambda one: math.hypot(2 * one[1] - 2, (one[3] == "red") - red))
         assert found["first"][i] == order[0][0]
         assert found["y"][i] == pytest.approx(statistics.fmean(one[4] for one in order[:3]))
+
+
+def test_derived_fields_of_the_document_are_computed_for_training_rows_too(tmp_path: Path) -> None:
+    """Also where the model is a segment of another."""
+    declared = "".join(f'<DataField name="{name}" dataType="double" optype="continuous"/>' for name in ("a", "b", "y"))
+    derived = """<TransformationDictionary><DerivedField name="sum" dataType="double" optype="continuous">
+      <Apply function="+"><FieldRef field="a"/><FieldRef field="b"/></Apply></DerivedField></TransformationDictionary>"""
+    inputs = '<MiningField name="a"/><MiningField name="b"/>'
+    mining = f'<MiningSchema>{inputs}<MiningField name="y" usageType="target"/></MiningSchema>'
+    inner = model(lambda *_, **__: mining, ["y"], function="regression")
+    inner = inner.replace('<KNNInput field="a"/><KNNInput field="b"/>', '<KNNInput field="sum"/>')
+    outer = (
+        f'<MiningModel functionName="regression">{mining}<Segmentation multipleModelMethod="modelChain">'
+        f"<Segment><True/>{inner}</Segment></Segmentation></MiningModel>"
+    )
+    path = tmp_path / "model.pmml"
+    for text in (inner, outer):
+        path.write_text(
+            f'<PMML version="4.4"><Header/><DataDictionary>{declared}</DataDictionary>{derived}{text}</PMML>',
+            encoding="utf-8",
+        )
+        found = read(path).score({"a": ["1", "3"], "b": ["0.9", "3.9"]}).outputs
+        assert list(found["first"]) == ["n3", "n5"]
 
 
 def test_categories_compare_by_equality(score: Any, schema: Any) -> None:

@@ -116,11 +116,12 @@ def _training_values(
 ) -> dict[str, Any]:
     """Field → its values in the training rows, as a program gives them that reads those rows."""
     top = Scope(Graph(), scope.document, Report("pmml"), scope.dictionary, scope.functions)
-    transformations.declare_global(top)
     inner = top
     for around in [*reversed(_models_around(model)), model]:
         inner = inner.child()
         schema.declare(around, inner, around.need("functionName"))
+        if inner.parent is top:
+            transformations.declare_global(inner)
         transformations.declare_local(around, inner)
     for name in columns:
         if name in scope.dictionary or not inner.sees(name):
