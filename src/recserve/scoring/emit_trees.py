@@ -14,9 +14,12 @@ from recserve.scoring.graph import Node
 from recserve.scoring.kernels import layout as at
 from recserve.scoring.kernels.trees import (
     INNER,
-    MISSING_YES,
+    MISSING_NO,
+    NODE_BYTES,
     PER_TREE,
     SHIFT,
+    SLOT_MASK,
+    SLOT_SHIFT,
     SUM,
     SUM_SINGLE,
 )
@@ -33,7 +36,9 @@ def _trees(node: Node, context: Context) -> tuple[str, Fields] | None:
     if not node.results:
         return None
     params = node.params
-    return ("fast_trees", _fast(params, context)) if is_fast(params) else ("general_trees", _general(params, context))
+    if is_fast(params) and max(context.slots, default=0) <= SLOT_MASK:
+        return "fast_trees", _fast(params, context)
+    return "general_trees", _general(params, context)
 
 
 def is_fast(params: Params) -> bool:
@@ -47,7 +52,7 @@ def is_fast(params: Params) -> bool:
         and np.all(params["unknown"][inner] <= UNKNOWN["yes"])
         and np.all(params["rows"][~inner] >= 0)
         and len(np.unique(branches)) == len(branches)
-        and len(branches) < 1 << 36
+        and len(branches) < 1 << 30
     )
 
 
@@ -77,14 +82,14 @@ class _Layout:
                 place += 1
             level = below
             depth += bool(below)
-        self.roots += [start, depth]
+        self.roots += [start * NODE_BYTES, depth]
 
     def _write(self, node: int, place: int, after: int) -> list[int]:
         params = self.params
         feature = int(params["features"][node])
         if feature < 0:
             row = int(params["rows"][node])
-            self.words[2 * place : 2 * place + 2] = [self._leaf(row), place << SHIFT]
+            self.words[2 * place : 2 * place + 2] = [self._leaf(row), (place * NODE_BYTES) << SHIFT]
             return []
         test, threshold = int(params["tests"][node]), float(params["thresholds"][node])
         swaps = test in {TESTS["greater"], TESTS["greater_equal"], TESTS["true"]}
@@ -95,7 +100,7 @@ class _Layout:
         branches = [int(params["no" if swaps else "yes"][node]), int(params["yes" if swaps else "no"][node])]
         takes_first = (int(params["unknown"][node]) == UNKNOWN["yes"]) != swaps
         slot = self.context.slots[feature]
-        packed = (MISSING_YES if takes_first else 0) | INNER | (slot << 2) | (after << SHIFT)
+        packed = (0 if takes_first else MISSING_NO) | INNER | (slot << SLOT_SHIFT) | ((after * NODE_BYTES) << SHIFT)
         self.words[2 * place : 2 * place + 2] = [bits(threshold), packed]
         return branches
 

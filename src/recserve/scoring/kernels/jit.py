@@ -26,6 +26,24 @@ def as_float(typingctx: Any, word: Any) -> Any:  # noqa: ARG001  (numba passes t
     return types.float64(types.int64), codegen
 
 
+def _loader(element: Any) -> Any:
+    """The intrinsic that reads an `element` at an address: no view, and no look at the sign of an index."""
+
+    @intrinsic
+    def load_element(typingctx: Any, address: Any) -> Any:  # noqa: ARG001
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
+            kind = context.get_value_type(element)
+            return builder.load(builder.inttoptr(args[0], kind.as_pointer()), typ=kind)
+
+        return element(types.int64), codegen
+
+    return load_element
+
+
+load_i64 = _loader(types.int64)
+load_f64 = _loader(types.float64)
+
+
 @inner
 def data_of(run: I64, slot: int) -> Any:
     """float64[rows] of a slot."""

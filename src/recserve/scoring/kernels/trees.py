@@ -9,7 +9,7 @@ import numpy as np
 
 from recserve.dtypes import F64, I64
 from recserve.memory import view_f64, view_i64, view_u8
-from recserve.scoring.kernels.jit import as_float, data_of, inner, state_of
+from recserve.scoring.kernels.jit import as_float, data_of, inner, load_f64, load_i64, state_of
 from recserve.scoring.kernels.layout import (
     ARGS,
     COUNT,
@@ -32,12 +32,15 @@ from recserve.scoring.kernels.layout import (
 )
 from recserve.scoring.kernels.tables import place_of
 
-# A node of the fast form is two words: the bits of the threshold, and MISSING_YES | INNER | slot << 2 | yes << SHIFT.
-# `no` is the node after `yes`. A leaf leads to itself, and its first word is its value or its row.
-MISSING_YES: Final = 1
-INNER: Final = 2
+# A node of the fast form is two words: the bits of the threshold, and MISSING_NO | INNER | slot << SLOT_SHIFT |
+# yes << SHIFT, where `yes` is the place in bytes of the node for true; the one for false comes next. A leaf leads to
+# itself, and its first word is its value or its row.
+MISSING_NO: Final = 1
+NODE_BYTES: Final = 16
+INNER: Final = NODE_BYTES
+SLOT_SHIFT: Final = 5
 SLOT_BITS: Final = 22
-SHIFT: Final = 24
+SHIFT: Final = SLOT_SHIFT + SLOT_BITS
 SLOT_MASK: Final = (1 << SLOT_BITS) - 1
 
 # What `each` and `rows` give, and sums: P1 of both kernels of binary trees.
@@ -47,80 +50,84 @@ SUM_SINGLE: Final = 2
 
 
 @inner
-def _step(nodes: I64, data: F64, stride: int, row: int, node: int) -> Any:
-    """The next node of a row."""
-    packed = nodes[2 * node + 1]
-    x = data[((packed >> 2) & SLOT_MASK) * stride + row]
-    goes_on = (x < as_float(nodes[2 * node])) | ((packed & MISSING_YES) & (x != x))  # noqa: PLR0124  (NaN)
-    return (packed >> SHIFT) + ((1 - goes_on) & ((packed & INNER) >> 1))
+def _step(nodes: int, data: int, stride: int, node: int) -> Any:
+    """The next node of a row.
+
+    `nodes` is an address, `node` a place behind it in bytes; `data` is the address of the row in slot 0, `stride` the
+    bytes from slot to slot.
+    """
+    packed = load_i64(nodes + node + 8)
+    x, threshold = load_f64(data + ((packed >> SLOT_SHIFT) & SLOT_MASK) * stride), load_f64(nodes + node)
+    is_missing = (x != x) | (threshold != threshold)  # noqa: PLR0124  (with the next one, a single comparison)
+    says_no = (x >= threshold) | (packed & MISSING_NO & is_missing)
+    return (packed >> SHIFT) + (packed & (says_no << 4))
 
 
 @inner
-def _walk_rows(nodes: I64, data: F64, stride: int, first: int, root: int, depth: int) -> Any:
+def _walk_rows(nodes: int, data: int, stride: int, root: int, depth: int) -> Any:
     """Ends of one tree for eight rows at once: their loads overlap."""
     a = b = c = d = e = f = g = h = root
     for _ in range(depth):
-        a = _step(nodes, data, stride, first, a)
-        b = _step(nodes, data, stride, first + 1, b)
-        c = _step(nodes, data, stride, first + 2, c)
-        d = _step(nodes, data, stride, first + 3, d)
-        e = _step(nodes, data, stride, first + 4, e)
-        f = _step(nodes, data, stride, first + 5, f)
-        g = _step(nodes, data, stride, first + 6, g)
-        h = _step(nodes, data, stride, first + 7, h)
+        a = _step(nodes, data, stride, a)
+        b = _step(nodes, data + 8, stride, b)
+        c = _step(nodes, data + 16, stride, c)
+        d = _step(nodes, data + 24, stride, d)
+        e = _step(nodes, data + 32, stride, e)
+        f = _step(nodes, data + 40, stride, f)
+        g = _step(nodes, data + 48, stride, g)
+        h = _step(nodes, data + 56, stride, h)
     return a, b, c, d, e, f, g, h
 
 
 @inner
-def _sum_rows(nodes: I64, data: F64, stride: int, root: int, depth: int, total: F64) -> Any:
+def _sum_rows(nodes: int, data: int, stride: int, root: int, depth: int, total: F64) -> Any:
     """Add the values of one tree, which its leaves hold, eight rows at once; how many rows are done."""
     first = 0
     while first + 8 <= len(total):
-        a, b, c, d, e, f, g, h = _walk_rows(nodes, data, stride, first, root, depth)
-        total[first] += as_float(nodes[2 * a])
-        total[first + 1] += as_float(nodes[2 * b])
-        total[first + 2] += as_float(nodes[2 * c])
-        total[first + 3] += as_float(nodes[2 * d])
-        total[first + 4] += as_float(nodes[2 * e])
-        total[first + 5] += as_float(nodes[2 * f])
-        total[first + 6] += as_float(nodes[2 * g])
-        total[first + 7] += as_float(nodes[2 * h])
+        a, b, c, d, e, f, g, h = _walk_rows(nodes, data + 8 * first, stride, root, depth)
+        total[first] += load_f64(nodes + a)
+        total[first + 1] += load_f64(nodes + b)
+        total[first + 2] += load_f64(nodes + c)
+        total[first + 3] += load_f64(nodes + d)
+        total[first + 4] += load_f64(nodes + e)
+        total[first + 5] += load_f64(nodes + f)
+        total[first + 6] += load_f64(nodes + g)
+        total[first + 7] += load_f64(nodes + h)
         first += 8
     return first
 
 
 @inner
-def _walk_trees(nodes: I64, data: F64, stride: int, row: int, roots: I64, depth: int, ends: I64) -> None:
-    """Ends of four trees for one row."""
+def _walk_trees(nodes: int, data: int, stride: int, roots: I64, depth: int) -> Any:
+    """Ends of four trees for one row. `roots`: (root, depth) a tree."""
     a, b, c, d = roots[0], roots[2], roots[4], roots[6]
     for _ in range(depth):
-        a = _step(nodes, data, stride, row, a)
-        b = _step(nodes, data, stride, row, b)
-        c = _step(nodes, data, stride, row, c)
-        d = _step(nodes, data, stride, row, d)
-    ends[0], ends[1], ends[2], ends[3] = a, b, c, d
+        a = _step(nodes, data, stride, a)
+        b = _step(nodes, data, stride, b)
+        c = _step(nodes, data, stride, c)
+        d = _step(nodes, data, stride, d)
+    return a, b, c, d
 
 
 @inner
-def _walk(nodes: I64, data: F64, stride: int, row: int, node: int) -> Any:
+def _walk(nodes: int, data: int, stride: int, node: int) -> Any:
     """End of one tree for one row, however deep."""
-    while nodes[2 * node + 1] & INNER:
-        node = _step(nodes, data, stride, row, node)
+    while load_i64(nodes + node + 8) & INNER:
+        node = _step(nodes, data, stride, node)
     return node
 
 
 @inner
-def _failed_cell(op: I64, run: I64, nodes: I64, row: int) -> Any:
-    """Slot of the first failed cell that a tree tests in a row, or -1. P3, P4: see `fast_trees`."""
-    data, roots = view_f64(run[DATA], 1), view_i64(op[P3], 2 * op[P4])
-    states = view_u8(run[STATE], 1)
+def _failed_slot(op: I64, run: I64, row: int) -> Any:
+    """Slot of the first failed cell that a tree tests in a row, or -1. P0, P3, P4: see `fast_trees`."""
+    nodes, roots, states = op[P0], view_i64(op[P3], 2 * op[P4]), view_u8(run[STATE], 1)
     for t in range(op[P4]):
         node = roots[2 * t]
-        while nodes[2 * node + 1] & INNER:
-            slot = (nodes[2 * node + 1] >> 2) & SLOT_MASK
+        while load_i64(nodes + node + 8) & INNER:
+            slot = (load_i64(nodes + node + 8) >> SLOT_SHIFT) & SLOT_MASK
             if states[slot * run[STRIDE] + row] == FAILED:
                 return slot
-            node = _step(nodes, data, run[STRIDE], row, node)
+            node = _step(nodes, run[DATA] + 8 * row, 8 * run[STRIDE], node)
     return -1
 
 
@@ -158,10 +165,9 @@ def fast_trees(op: I64, run: I64) -> Any:
     P4: trees; P5: values float64[rows, RESULTS], 0 where leaves hold them; P6: depth from which on leaves end walks.
     """
     outs, roots = view_i64(op[OUTS], op[RESULTS]), view_i64(op[P3], 2 * op[P4])
-    nodes, data, stride = view_i64(op[P0], 1), view_f64(run[DATA], 1), run[STRIDE]
+    nodes, data, stride = op[P0], run[DATA], 8 * run[STRIDE]
     _start(op, run, outs, view_f64(op[P2], len(outs)))
     rows = len(data_of(run, outs[0]))
-    ends = np.empty(8, np.int64)
     t = 0
     while t < op[P4]:
         root, depth, first = roots[2 * t], roots[2 * t + 1], 0
@@ -169,28 +175,27 @@ def fast_trees(op: I64, run: I64) -> Any:
             if op[P1] == SUM and op[P5] == 0:
                 first = _sum_rows(nodes, data, stride, root, depth, data_of(run, outs[0]))
             while first + 8 <= rows:
-                a, b, c, d, e, f, g, h = _walk_rows(nodes, data, stride, first, root, depth)
-                for j, end in enumerate((a, b, c, d, e, f, g, h)):
-                    _add(op, run, t, first + j, nodes[2 * end])
+                for j, end in enumerate(_walk_rows(nodes, data + 8 * first, stride, root, depth)):
+                    _add(op, run, t, first + j, load_i64(nodes + end))
                 first += 8
         elif depth < op[P6] and t + 4 <= op[P4]:
             deepest = max(depth, roots[2 * t + 3], roots[2 * t + 5], roots[2 * t + 7])
             if deepest < op[P6]:
                 for row in range(rows):
-                    _walk_trees(nodes, data, stride, row, roots[2 * t : 2 * t + 8], deepest, ends)
-                    for j in range(4):
-                        _add(op, run, t + j, row, nodes[2 * ends[j]])
+                    ends = _walk_trees(nodes, data + 8 * row, stride, roots[2 * t : 2 * t + 8], deepest)
+                    for j, end in enumerate(ends):
+                        _add(op, run, t + j, row, load_i64(nodes + end))
                 t += 4
                 continue
         for row in range(first, rows):
-            _add(op, run, t, row, nodes[2 * _walk(nodes, data, stride, row, root)])
+            _add(op, run, t, row, load_i64(nodes + _walk(nodes, data + 8 * row, stride, root)))
         t += 1
-    _fail_rows(op, run, nodes, rows)
+    _fail_rows(op, run, rows)
     return OK
 
 
 @inner
-def _fail_rows(op: I64, run: I64, nodes: I64, rows: int) -> None:
+def _fail_rows(op: I64, run: I64, rows: int) -> None:
     """Mark the rows in which a tree tests a failed cell."""
     has_failed = False
     for argument in view_i64(op[ARGS], op[COUNT]):
@@ -202,7 +207,7 @@ def _fail_rows(op: I64, run: I64, nodes: I64, rows: int) -> None:
     if not has_failed:
         return
     for row in range(rows):
-        slot = _failed_cell(op, run, nodes, row)
+        slot = _failed_slot(op, run, row)
         if slot >= 0:
             message = data_of(run, slot)[row]
             for out in view_i64(op[OUTS], op[RESULTS]):
