@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -52,8 +53,12 @@ TITLES = [" ".join(RNG.choice(WORDS, 3)) for _ in range(ROWS)]
 CITIES = np.array([["ams", "ber", "cph"][i] for i in RNG.integers(0, 3, ROWS)], dtype=object)
 
 
+def missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
 def columns(x: Any) -> dict[str, list[Any]]:
-    return {f"x{i}": [None if v is None or v != v else v for v in column] for i, column in enumerate(np.asarray(x).T)}
+    return {f"x{i}": [None if missing(v) else v for v in column] for i, column in enumerate(np.asarray(x).T)}
 
 
 def hold(estimator: Any, x: Any, given: dict[str, list[Any]] | None = None) -> None:
@@ -284,7 +289,7 @@ def test_a_whole_pipeline_over_a_frame_keeps_the_names_of_columns() -> None:
     )
     for last in (LINEAR(), ensemble.GradientBoostingClassifier(n_estimators=5)):
         model = pipeline.make_pipeline(steps, last).fit(frame, BINARY)
-        given = {name: [None if v != v else v for v in frame[name].tolist()] for name in frame}
+        given = {name: [None if missing(v) else v for v in frame[name].tolist()] for name in frame}
         read = read_estimator(model)
         assert set(read.inputs) == set(frame)
         hold(model, frame, given)

@@ -10,8 +10,8 @@ Steps (first those on the text, then those on the list of tokens):
     java_split (pattern), find (pattern), blanks, whole              text → tokens
     characters (from, to), characters_in_words (from, to)            text → tokens: runs of letters of these lengths
     at_least (length), letters_longer (length), stop (words, case counts), ngrams (n), ngram_range (from, to)
-Index, of a token: {"kind": "words", "words": [...]} or {"kind": "murmur3", "width", "seed", "tail", "signed"}, where tail
-    "words" hashes the last 1–3 bytes one by one, as Spark 2 did, and signed counts a negative hash as -1.
+Index, of a token: {"kind": "words", "words": [...]} or {"kind": "murmur3", "width", "seed", "tail", "signed"}. The tail
+    "words" hashes the last 1–3 bytes one by one, as Spark 2 did; signed counts a negative hash as -1.
 `least`: smaller counts are 0; below 1 it is a share of all tokens. `binary`: each count that is left is 1.
 `log`: 1 + log(count) instead of the count. `square`: the square of that.
 """
@@ -30,7 +30,7 @@ from typing import Any, Final
 import numpy as np
 
 from recserve.scoring.cells import DType
-from recserve.scoring.op import define
+from recserve.scoring.op import define, numbers
 from recserve.scoring.params import Param
 
 Params = Mapping[str, Any]
@@ -245,7 +245,7 @@ def _wrong_spec(dtypes: Sequence[DType], params: Params) -> str | None:  # noqa:
 @define(
     "terms_at",
     "string string*",
-    lambda _, params: ("number",) * len(params["positions"]),
+    numbers(lambda params: len(params["positions"])),
     params={"spec": Param("text"), "positions": Param("integers")},
     has_many=True,
     check=_wrong_spec,
@@ -259,7 +259,7 @@ def terms_at(params: Params, *texts: str) -> tuple[float, ...]:
 @define(
     "terms_dots",
     "string string*",
-    lambda _, params: ("number",) * params["weights"].shape[1],
+    numbers(lambda params: params["weights"].shape[1]),
     params={
         "spec": Param("text"),
         "weights": Param("matrix"),

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from recserve.errors import ConfigError
-from recserve.importers.pipelines.vectors import Array
+from recserve.importers.pipelines.pieces import Array
 
 _NUMBERS = ("double", "float", "long", "int", "short", "byte")
 
@@ -94,7 +94,7 @@ class Attributes:
     def numbers(self, name: str) -> list[float]:
         """A list, or a tensor in its stored order, of numbers."""
         value = self._value(name)
-        found = next((value[kind] for kind in _NUMBERS if kind in value), [])
+        found: Any = next((value[kind] for kind in _NUMBERS if kind in value), [])
         if not isinstance(found, Sequence):
             raise self.wrong(name, f"is {found!r}, no list of numbers")
         return [self._as_float(name, item) for item in found]
@@ -141,7 +141,7 @@ class Attributes:
     def _tensor(self, name: str, value: Mapping[str, Any], dimensions: int) -> Array:
         """Data lie column by column, as Spark's matrices do; vectors of one dimension in order."""
         sizes = [int(size.get("size", 0)) for size in value.get("shape", {}).get("dimensions", [])]
-        data = next((value[kind] for kind in _NUMBERS if kind in value), [])
+        data: Any = next((value[kind] for kind in _NUMBERS if kind in value), [])
         array = np.array([self._as_float(name, item) for item in data], dtype=np.float64)
         if len(sizes) != dimensions or array.size != int(np.prod(sizes)):
             raise self.wrong(name, f"has {array.size} numbers and shape {sizes}; {dimensions} dimensions are needed")

@@ -138,7 +138,8 @@ def _dimensions(data: memoryview) -> Json:
 
 
 def _tensor(data: memoryview, _: int) -> Json:
-    base, shape, raw = "unknown", {"dimensions": []}, b""
+    shape: Json = {"dimensions": []}
+    base, raw = "unknown", b""
     for number, value in fields(data):
         if number == 1:
             base = _BASIC.get(_integer(value), "unknown")

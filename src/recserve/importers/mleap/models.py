@@ -71,7 +71,7 @@ def _naive_bayes(vector: Vector, model: BundleModel) -> Prediction:
     attributes = model.attributes
     pi, theta = attributes.vector("pi"), attributes.matrix("theta")
     kind = attributes.text("model_type")
-    return classifiers.naive_bayes(vector, kind, pi, theta, None, attributes.optional_numbers("thresholds"))
+    return classifiers.naive_bayes(vector, kind, (pi, theta, None), attributes.optional_numbers("thresholds"))
 
 
 def _random_forest(vector: Vector, model: BundleModel) -> Prediction:
@@ -169,7 +169,9 @@ def generalized_linear_regression(frame: Frame, node: BundleNode) -> None:
     link = attributes.text("link", "") or None
     powers = (attributes.number("variance_power", 0.0), None)
     vector = _features(frame, node, len(weights))
-    mean, eta = regressors.generalized_linear(vector, weights, bias, attributes.text("family"), link, powers)
+    mean, eta = regressors.generalized_linear(
+        vector, weights, bias, attributes.text("family"), link=link, powers=powers
+    )
     give(frame, node, mean, "prediction")
     give(frame, node, eta, "link_prediction")
 

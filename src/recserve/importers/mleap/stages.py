@@ -93,7 +93,9 @@ def one_hot_encoder(frame: Frame, node: BundleNode) -> None:
     else:
         sizes, handle = attributes.integers("category_sizes"), attributes.text("handle_invalid")
     for size, source, target in zip(sizes, numbered(node, "input"), numbered(node, "output"), strict=True):
-        frame.put(target, encoders.one_hot(frame.graph, frame.number(source), size, handle, drops, source))
+        frame.put(
+            target, encoders.one_hot(frame.graph, frame.number(source), size, handle, drop_last=drops, column=source)
+        )
 
 
 @stage("vector_assembler")

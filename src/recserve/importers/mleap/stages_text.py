@@ -8,7 +8,8 @@ from recserve.importers.mleap.nodes import BundleNode
 from recserve.importers.mleap.stages import give, input_name, input_vector, numbered, stage
 from recserve.importers.pipelines import encoders, texts
 from recserve.importers.pipelines.frame import Frame, Tokens
-from recserve.importers.pipelines.vectors import Summed, Vector
+from recserve.importers.pipelines.pieces import Summed
+from recserve.importers.pipelines.vectors import Vector
 
 
 @stage("tokenizer")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from recserve.errors import ConfigError
+from recserve.importers.pipelines.pieces import Array
 from recserve.importers.pipelines.trees import Tree, sum_trees
-from recserve.importers.pipelines.vectors import Array, Vector
+from recserve.importers.pipelines.vectors import Vector
 from recserve.scoring.graph import Graph, Value
 
 
@@ -73,19 +75,21 @@ def margin_classifier(vector: Vector, weights: Array, bias: float, threshold: fl
 
 
 def naive_bayes(
-    vector: Vector, kind: str, pi: Array, theta: Array, sigma: Array | None, thresholds: Sequence[float] | None
+    vector: Vector,
+    kind: str,
+    tables: tuple[Array, Array, Array | None],
+    thresholds: Sequence[float] | None,
 ) -> Prediction:
     """Class scores in log space, normalised.
 
     Args:
         vector: of the features.
         kind: multinomial, bernoulli, complement or gaussian.
-        pi: [classes] log priors.
-        theta: [classes, size] log probabilities, or means.
-        sigma: [classes, size] variances, for gaussian.
+        tables: [classes] log priors; [classes, size] log probabilities, or means; variances, for gaussian.
         thresholds: per class, or None.
     """
     graph = vector.graph
+    pi, theta, sigma = tables
     if kind == "multinomial":
         raw = vector.dots(theta, pi.tolist())
     elif kind == "complement":
@@ -175,7 +179,7 @@ def perceptron(vector: Vector, layers: Sequence[int], weights: Array, thresholds
         thresholds: per class, or None.
     """
     graph, values, at = vector.graph, vector, 0
-    expected = sum((a + 1) * b for a, b in zip(layers, layers[1:], strict=False))
+    expected = sum((a + 1) * b for a, b in pairwise(layers))
     if len(layers) < 2 or len(weights) != expected or layers[0] != vector.size:
         raise ConfigError(
             f"layers {list(layers)} need {expected} weights and a vector of {layers[0] if layers else 0} elements; "
@@ -183,7 +187,7 @@ def perceptron(vector: Vector, layers: Sequence[int], weights: Array, thresholds
             code="invalid_model",
         )
     raw: list[Value] = []
-    for number, (inputs, outputs) in enumerate(zip(layers, layers[1:], strict=False)):
+    for number, (inputs, outputs) in enumerate(pairwise(layers)):
         matrix = weights[at : at + inputs * outputs].reshape((outputs, inputs), order="F")
         at += inputs * outputs
         raw = values.dots(matrix, weights[at : at + outputs].tolist())

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 
 from recserve.errors import ConfigError, suggest
-from recserve.importers.pipelines.vectors import OneHot, Piece, Scalars, Vector, look_up
+from recserve.importers.pipelines.pieces import OneHot, Piece, Scalars
+from recserve.importers.pipelines.vectors import Vector, look_up
 from recserve.scoring.graph import Graph, Value
 
 HANDLES = ("error", "keep", "skip")
@@ -59,7 +61,7 @@ def known_codes(graph: Graph, value: Value) -> tuple[float, ...] | None:
     return tuple(sorted(float(code) for code in found))
 
 
-def one_hot(graph: Graph, index: Value, size: int, handle: str, drop_last: bool, column: str) -> Vector:
+def one_hot(graph: Graph, index: Value, size: int, handle: str, *, drop_last: bool, column: str) -> Vector:
     """A vector with a 1 at the position `index`.
 
     Its length is `size`, plus one for unknown values where they are kept, less one where the last is dropped.
@@ -101,7 +103,7 @@ def bucketize(graph: Graph, value: Value, splits: Sequence[float], handle: str, 
     """
     keeps = check_handle(handle) == "keep"
     count = len(splits) - 1
-    if count < 1 or any(not a < b for a, b in zip(splits, splits[1:], strict=False)):
+    if count < 1 or any(not a < b for a, b in pairwise(splits)):
         raise ConfigError(f"splits {list(splits)!r} are not in ascending order", code="invalid_model")
     intervals = [
         (_end(splits[i]), _end(splits[i + 1]), True, i == count - 1 or math.isinf(splits[i + 1])) for i in range(count)

@@ -101,7 +101,7 @@ class Frame:
         return as_string(self.graph, column)
 
     def vector(self, name: str, size: int | None = None) -> Vector:
-        """A column of vectors. From the caller it comes as one column per element: `name[0]`, `name[1]` …
+        """A column of vectors. From the caller it comes as one column per element, `name[0]`, `name[1]` ….
 
         Raises:
             ConfigError: it is no vector, or of another size than `size`, or of unknown size.

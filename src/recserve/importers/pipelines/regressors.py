@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from recserve.errors import ConfigError
-from recserve.importers.pipelines.vectors import Array, Vector
+from recserve.importers.pipelines.pieces import Array
+from recserve.importers.pipelines.vectors import Vector
 from recserve.scoring.graph import Graph, Value
 
 _LARGEST = float(np.finfo(np.float64).max)
@@ -45,7 +46,7 @@ def unlink(graph: Graph, eta: Value, link: str, power: float = 1.0) -> Value:
 
 
 def generalized_linear(
-    vector: Vector, weights: Array, bias: float, family: str, link: str | None, powers: tuple[float, float | None]
+    vector: Vector, weights: Array, bias: float, family: str, *, link: str | None, powers: tuple[float, float | None]
 ) -> tuple[Value, Value]:
     """(mean, linear predictor) of a generalized linear model.
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from recserve.errors import ConfigError
-from recserve.importers.pipelines.vectors import Array, Vector
+from recserve.importers.pipelines.pieces import Array
+from recserve.importers.pipelines.vectors import Vector
 from recserve.scoring.graph import Value
 
 _EXPANSION_LIMIT = 1 << 14

@@ -10,7 +10,8 @@ import numpy as np
 
 from recserve.errors import ConfigError
 from recserve.importers.pipelines.frame import Tokens
-from recserve.importers.pipelines.vectors import Array, Placed, Terms, Vector
+from recserve.importers.pipelines.pieces import Array, Placed, Terms
+from recserve.importers.pipelines.vectors import Vector
 from recserve.scoring.graph import Graph, Value
 from recserve.scoring.ops_terms import murmur3
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from recserve.errors import ConfigError
-from recserve.importers.pipelines.vectors import Array, Vector
+from recserve.importers.pipelines.pieces import Array
+from recserve.importers.pipelines.vectors import Vector
 from recserve.scoring.graph import Value
 from recserve.scoring.ops_trees import TESTS, UNKNOWN
 
@@ -27,8 +28,7 @@ class Split:
     Attributes:
         feature: position of the element.
         threshold: yes where x <= threshold (`test` less_equal) or x < threshold (less).
-        categories: yes where x is one of these (`test` in, or less_equal) or none of these (not_in); then `threshold` is
-            not used.
+        categories: yes where x is one of these, or where `test` is not_in, none of these; `threshold` is not used then.
         yes: number of the next node in the tree's list.
         no: number of the other.
         missing_yes: whether a missing value, or NaN, goes to `yes`.

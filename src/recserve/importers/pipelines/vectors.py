@@ -1,166 +1,39 @@
 """Vectors of a pipeline as symbols: pieces that know their elements and their products with constant weights.
 
-A piece stands for a stretch of a vector. Nothing is computed for a piece but what somebody asks of it: an element that a
-tree tests, the sum that a linear model needs. Elementwise functions act on the constants of one-hot codes when the model
-is read, and on values where there are values.
+A piece stands for a stretch of a vector. Nothing is computed for a piece but what somebody asks of it: an element that
+a tree tests, the sum that a linear model needs. Elementwise functions act on the constants of one-hot codes when the
+model is read, and on values where there are values.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from recserve.errors import ConfigError
+from recserve.importers.pipelines.pieces import (
+    Array,
+    Constants,
+    Linear,
+    OneHot,
+    Piece,
+    Placed,
+    Scalars,
+    Scaled,
+    Summed,
+    Terms,
+)
 from recserve.scoring.graph import Graph, Value
 
-Array = np.ndarray[Any, np.dtype[np.float64]]
 Apply = Callable[[Value, int], Value]  # of an element and its position in the vector
 Numeric = Callable[[Array, Array], Array]  # of elements and their positions
 
 _ELEMENT_LIMIT = 1 << 16
 # Where a scaled column is folded into a linear sum, x·a + b costs at most this much of the 16 digits.
 _FOLD_LIMIT = 1e5
-
-
-@dataclass(frozen=True)
-class Linear:
-    """An element as slope · base + shift, for sums that may take it apart.
-
-    Attributes:
-        base: the value it is made of.
-        slope: finite.
-        shift: finite.
-    """
-
-    base: Value
-    slope: float
-    shift: float
-
-
-@dataclass(frozen=True)
-class Scalars:
-    """Elements with a value each.
-
-    Attributes:
-        values: one an element.
-        parts: the same elements as linear functions of something simpler, or None; as many as `values`.
-    """
-
-    values: tuple[Value, ...]
-    parts: tuple[Linear | None, ...] = ()
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return len(self.values)
-
-
-@dataclass(frozen=True)
-class Constants:
-    """Elements that are the same in every row."""
-
-    values: Array
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return len(self.values)
-
-
-@dataclass(frozen=True)
-class OneHot:
-    """Elements of which one at most is at its `on` value, chosen by a key.
-
-    Attributes:
-        key: a number or a string.
-        keys: per element the key that turns it on; unique.
-        on: values of elements turned on.
-        off: values of the others.
-        missing: the element that a missing key turns on, -1 for none; None where a missing key makes all missing.
-    """
-
-    key: Value
-    keys: tuple[float | str, ...]
-    on: Array
-    off: Array
-    missing: int | None = None
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return len(self.keys)
-
-
-@dataclass(frozen=True)
-class Terms:
-    """Counts of the terms of texts, by term number: most are zero.
-
-    Attributes:
-        texts: the string values that terms are made of.
-        spec: how, in the words of `recserve.scoring.ops_terms`.
-        width: number of elements.
-        scales: factor per element, or None.
-    """
-
-    texts: tuple[Value, ...]
-    spec: str
-    width: int
-    scales: Array | None = None
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return self.width
-
-
-@dataclass(frozen=True)
-class Placed:
-    """Mostly zeros, with values at some places.
-
-    Attributes:
-        width: number of elements.
-        entries: (position, value); values at one position add up.
-    """
-
-    width: int
-    entries: tuple[tuple[int, Value], ...]
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return self.width
-
-
-@dataclass(frozen=True)
-class Summed:
-    """The sum of vectors of one size."""
-
-    vectors: tuple[Vector, ...]
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return self.vectors[0].size
-
-
-@dataclass(frozen=True)
-class Scaled:
-    """A vector times one value."""
-
-    vector: Vector
-    factor: Value
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return self.vector.size
-
-
-Piece = Scalars | Constants | OneHot | Terms | Placed | Summed | Scaled
 
 
 class Vector:

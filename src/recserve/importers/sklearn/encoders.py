@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from recserve.importers.pipelines.encoders import refuse_missing
-from recserve.importers.pipelines.vectors import OneHot, Piece, Vector
+from recserve.importers.pipelines.pieces import OneHot, Piece
+from recserve.importers.pipelines.vectors import Vector
 from recserve.importers.sklearn.table import Part, Single, Table, array, kind_of
 from recserve.scoring.graph import Value
 
@@ -30,7 +31,9 @@ def _keys(categories: Any) -> tuple[bool, list[Any]]:
 def _has_infrequent(encoder: Any, column: int) -> bool:
     """Whether an encoder has put the rare categories of a column together."""
     mappings = getattr(encoder, "_default_to_infrequent_mappings", None)
-    return bool(getattr(encoder, "_infrequent_enabled", False)) and mappings is not None and mappings[column] is not None
+    return (
+        bool(getattr(encoder, "_infrequent_enabled", False)) and mappings is not None and mappings[column] is not None
+    )
 
 
 def _places(encoder: Any, column: int, count: int) -> list[int]:

@@ -186,9 +186,9 @@ def _with_threshold(model: Any, table: Table) -> Classified:
         threshold = 0.5 if uses_probability else 0.0
     if getattr(model, "pos_label", None) not in {None, _plain(model.classes_[1])}:
         raise unsupported(model, f"pos_label {model.pos_label!r} is not the second class")
-    score = _probability(model, found)[1] if uses_probability else (found.decision or [None])[0]
-    if score is None:
+    if not uses_probability and found.decision is None:
         raise unsupported(model, f"its estimator has no {method}")
+    score = _probability(model, found)[1] if found.decision is None or uses_probability else found.decision[0]
     label = graph.apply("boolean_to_number", graph.apply("greater_equal", score, float(threshold)))
     return Classified(list(model.classes_), label, found.probability, found.decision)
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from recserve.importers.pipelines.pieces import Array
 from recserve.importers.pipelines.trees import Leaf, Split, Tree, sum_trees
-from recserve.importers.pipelines.vectors import Array, Vector
+from recserve.importers.pipelines.vectors import Vector
 from recserve.importers.sklearn.table import unsupported
 from recserve.scoring.graph import Value
 

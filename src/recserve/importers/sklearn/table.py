@@ -10,7 +10,8 @@ import numpy as np
 
 from recserve.errors import ConfigError
 from recserve.importers.pipelines.frame import Frame
-from recserve.importers.pipelines.vectors import Array, Vector, concatenate
+from recserve.importers.pipelines.pieces import Array
+from recserve.importers.pipelines.vectors import Vector, concatenate
 from recserve.scoring.graph import Graph, Value
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from recserve.importers.pipelines import scalers
-from recserve.importers.pipelines.vectors import Array, Terms, Vector
+from recserve.importers.pipelines.pieces import Array, Terms
+from recserve.importers.pipelines.vectors import Vector
 from recserve.importers.sklearn import encoders
 from recserve.importers.sklearn.table import Part, Table, array, kind_of, unsupported
 from recserve.scoring.graph import Graph, Value

@@ -11,7 +11,8 @@ import numpy as np
 
 from recserve.importers.pipelines import encoders, scalers, texts
 from recserve.importers.pipelines.frame import Column, Frame, Tokens, as_string
-from recserve.importers.pipelines.vectors import Summed, Vector, concatenate
+from recserve.importers.pipelines.pieces import Summed
+from recserve.importers.pipelines.vectors import Vector, concatenate
 from recserve.importers.spark.saved import SavedStage, dense_vector
 from recserve.scoring.graph import Value
 
@@ -91,7 +92,10 @@ def one_hot_encoder(pipeline: Pipeline, saved: SavedStage) -> None:
     frame, handle, drops = pipeline.frame, _handle(saved), bool(saved.param("dropLast", True))
     sizes = saved.field(saved.row(), "categorySizes")
     for (source, target), size in zip(_pairs(saved), sizes, strict=True):
-        frame.put(target, encoders.one_hot(frame.graph, frame.number(source), int(size), handle, drops, source))
+        frame.put(
+            target,
+            encoders.one_hot(frame.graph, frame.number(source), int(size), handle, drop_last=drops, column=source),
+        )
 
 
 @stage("VectorAssembler")

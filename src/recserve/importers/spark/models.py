@@ -126,7 +126,7 @@ def _naive_bayes(pipeline: Pipeline, saved: SavedStage) -> Prediction:
     pi, theta = saved.vector(row, "pi"), saved.matrix(row, "theta")
     sigma = saved.matrix(row, "sigma") if kind == "gaussian" else None
     vector = _features(pipeline, saved, theta.shape[1])
-    return classifiers.naive_bayes(vector, kind, pi, theta, sigma, _thresholds(saved))
+    return classifiers.naive_bayes(vector, kind, (pi, theta, sigma), _thresholds(saved))
 
 
 def _tree_classifier(pipeline: Pipeline, saved: SavedStage) -> Prediction:
@@ -222,7 +222,7 @@ def generalized_linear_regression(pipeline: Pipeline, saved: SavedStage) -> None
     powers = saved.number("variancePower", 0.0), None if link_power is None else float(link_power)
     vector, family = _features(pipeline, saved, len(weights)), str(saved.param("family", "gaussian"))
     bias = float(saved.field(row, "intercept"))
-    mean, eta = regressors.generalized_linear(vector, weights, bias, family, link, powers)
+    mean, eta = regressors.generalized_linear(vector, weights, bias, family, link=link, powers=powers)
     _predict(pipeline, saved, mean)
     _put(pipeline, saved, "linkPredictionCol", "", eta)
 

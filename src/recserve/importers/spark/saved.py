@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from recserve.errors import ConfigError
-from recserve.importers.pipelines.vectors import Array
+from recserve.importers.pipelines.pieces import Array
 
 _METADATA_LIMIT = 1 << 26  # bytes
 
