@@ -1,13 +1,25 @@
 from __future__ import annotations
 
+import copy
 import gzip
+import json
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from recserve.plain_model import open_plain_model
+from recserve.serving.dialects import Serving
+from recserve.serving.messages import Limits
 from recserve.serving.oip.app import build_oip
+from recserve.serving.rank_threads import RankThreads
+from recserve.serving.registry import Registry
+from recserve.serving.repository import Repository
+from recserve.serving.service import RankService
 
 Ask = Callable[..., Any]
 BOTH = {"inputs": [{"name": f"INPUT{i}", "datatype": "INT32", "shape": [1, 16], "data": [i] * 16} for i in (0, 1)]}
@@ -17,6 +29,18 @@ INFER = "/v2/models/simple/infer"
 @pytest.fixture
 def ask(make_serving: Any, call_app: Ask) -> Ask:
     app = build_oip(make_serving("simple", "identity_fp32"))
+    return lambda *arguments, **options: call_app(app, *arguments, **options)
+
+
+@pytest.fixture(scope="module")
+def fuzzed(dialect_base: Path, call_app: Ask) -> Ask:
+    """As `ask`, shared by the examples of a property."""
+    registry = Registry()
+    repository = Repository(registry, lambda directory, name=None: open_plain_model(directory, name=name))
+    for name in ("simple", "identity_fp32", "identity_bytes"):
+        repository.load_version(dialect_base / name / "1")
+    serving = Serving(RankService(registry), registry, repository, RankThreads(0, 1), Limits(), lambda: True)
+    app = build_oip(serving)
     return lambda *arguments, **options: call_app(app, *arguments, **options)
 
 
@@ -47,8 +71,6 @@ def test_metadata_are_told(ask: Ask) -> None:
     ("encode", "coding"), [(lambda b: b, "identity"), (gzip.compress, "gzip"), (zlib.compress, "deflate")]
 )
 def test_bodies_may_be_compressed_both_ways(ask: Ask, encode: Any, coding: str) -> None:
-    import json
-
     headers = {"Content-Encoding": coding, "Accept-Encoding": coding}
     reply = ask("POST", INFER, encode(json.dumps(BOTH).encode()), headers=headers)
     decode = {"identity": lambda b: b, "gzip": gzip.decompress, "deflate": zlib.decompress}[coding]
@@ -145,3 +167,33 @@ def test_settings_are_told_and_not_changed(ask: Ask) -> None:
 def test_an_answer_to_head_is_a_refusal_without_a_body(ask: Ask) -> None:
     reply = ask("HEAD", "/v2/health/live")
     assert (reply.status, reply.body) == (405, b"")
+
+
+HOSTILE = st.binary(max_size=80) | st.text('[]{}",:0123456789.eE-NaInfity \\', max_size=120).map(str.encode)
+
+
+@given(
+    HOSTILE,
+    st.none() | st.integers(-5, 200).map(str) | st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=8),
+    st.sampled_from(["", "gzip", "deflate", "br"]),
+    st.sampled_from(["simple", "identity_fp32", "identity_bytes"]),
+)
+def test_hostile_requests_are_refused_and_nothing_breaks(
+    fuzzed: Ask, body: bytes, length: str | None, coding: str, model: str
+) -> None:
+    headers = {"Content-Encoding": coding} | ({} if length is None else {"Inference-Header-Content-Length": length})
+    reply = fuzzed("POST", f"/v2/models/{model}/infer", body, headers=headers)
+    assert reply.status in {200, 400, 501}
+    assert reply.status == 200 or isinstance(reply.json()["error"], str)
+
+
+@given(st.data())
+def test_a_request_with_one_thing_changed_is_answered_or_refused(fuzzed: Ask, data: st.DataObject) -> None:
+    document: Any = copy.deepcopy(BOTH)
+    place: Any = document["inputs"][data.draw(st.integers(0, 1))]
+    key = data.draw(st.sampled_from(["name", "datatype", "shape", "data", "parameters"]))
+    odd = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=3)
+    place[key] = data.draw(odd | st.lists(odd, max_size=3) | st.dictionaries(st.text(max_size=3), odd, max_size=2))
+    reply = fuzzed("POST", INFER, document)
+    assert reply.status in {200, 400}
+    assert fuzzed("POST", INFER, BOTH).status == 200
