@@ -46,7 +46,10 @@ def _numbers(element: Element) -> np.ndarray:
 def _read_sparse(element: Element) -> np.ndarray:
     """Positions count from 1; what is not named is `defaultValue`, 0 where absent."""
     indices, entries = element.first("Indices"), element.first("REAL-Entries", "INT-Entries")
-    at = _numbers(indices).astype(np.int64) if indices else np.zeros(0, np.int64)
+    places = _numbers(indices) if indices else np.zeros(0)
+    if not np.all(np.isfinite(places)):
+        raise element.invalid("has an index that is no number")
+    at = places.astype(np.int64)
     values = _numbers(entries) if entries else np.zeros(0)
     size = element.integer("n", int(at.max()) if len(at) else 0)
     if len(at) != len(values) or np.any(at < 1) or np.any(at > size):

@@ -128,7 +128,7 @@ class Element:
     def integer(self, name: str, default: int) -> int:
         """An attribute as a whole number, or the default where it is absent."""
         value = self.number(name, default)
-        if value != int(value):
+        if not math.isfinite(value) or value != int(value):
             raise self.invalid(f"the attribute {name!r} is {self.attributes[name]!r}, which is no whole number")
         return int(value)
 

@@ -135,7 +135,8 @@ def test_derived_fields_of_the_document_are_computed_for_training_rows_too(tmp_p
     """Also where the model is a segment of another."""
     declared = "".join(f'<DataField name="{name}" dataType="double" optype="continuous"/>' for name in ("a", "b", "y"))
     derived = """<TransformationDictionary><DerivedField name="sum" dataType="double" optype="continuous">
-      <Apply function="+"><FieldRef field="a"/><FieldRef field="b"/></Apply></DerivedField></TransformationDictionary>"""
+      <Apply function="+"><FieldRef field="a"/><FieldRef field="b"/></Apply></DerivedField>
+      </TransformationDictionary>"""
     inputs = '<MiningField name="a"/><MiningField name="b"/>'
     mining = f'<MiningSchema>{inputs}<MiningField name="y" usageType="target"/></MiningSchema>'
     inner = model(lambda *_, **__: mining, ["y"], function="regression")
