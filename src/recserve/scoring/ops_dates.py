@@ -117,6 +117,12 @@ def _moment(value: float, kind: str) -> datetime:
         raise RowFailure(f"{value!r} is no {kind} between the years 1 and 9999") from None
 
 
+_DAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_MONTHS: Final = (
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "December",
+)  # fmt: skip
+
 _LETTERS: Final[dict[str, Callable[[datetime], str]]] = {
     "Y": lambda d: f"{d.year:04d}",
     "y": lambda d: f"{d.year % 100:02d}",
@@ -143,16 +149,11 @@ _LETTERS: Final[dict[str, Callable[[datetime], str]]] = {
     "F": lambda d: d.date().isoformat(),
     "T": lambda d: d.time().isoformat(),
     "R": lambda d: f"{d.hour:02d}:{d.minute:02d}",
-    "%": lambda d: "%",
-    "n": lambda d: "\n",
-    "t": lambda d: "\t",
+    "%": lambda _: "%",
+    "n": lambda _: "\n",
+    "t": lambda _: "\t",
 }
 """What each letter after `%` writes: C's strftime in English, whatever the machine's language is."""
-_DAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-_MONTHS: Final = (
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
-    "December",
-)  # fmt: skip
 
 
 @define("format_datetime", "number string", "string", params={"data_type": _KIND})

@@ -18,7 +18,7 @@ from recserve.importers.pmml.models import find_model, lower_model
 from recserve.importers.pmml.output import predicted
 from recserve.importers.pmml.results import Result
 from recserve.importers.pmml.scope import Scope, Typed
-from recserve.importers.pmml.transformations import declare_global, read_functions
+from recserve.importers.pmml.transformations import read_functions
 from recserve.scoring.graph import Graph
 
 _DTYPES = {"number": "float64", "boolean": "bool", "string": "string", "object": "object"}

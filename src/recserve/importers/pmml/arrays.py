@@ -13,7 +13,7 @@ _WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
 
 
 def read_words(element: Element) -> list[str]:
-    """The texts of an `Array`: split at blanks; a word in double quotes may hold blanks and \\".
+    """The texts of an `Array`: split at blanks; a word in double quotes may hold blanks.
 
     Raises:
         ConfigError: the count in the attribute `n` is another.

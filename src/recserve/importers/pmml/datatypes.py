@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from recserve.scoring.cells import DType
 from recserve.scoring.ops_dates import KINDS, parse_date
 
 NUMBERS: Final = ("integer", "float", "double")
@@ -21,9 +22,11 @@ _SPECIAL: Final = {"inf": math.inf, "infinity": math.inf, "nan": math.nan}
 DATA_TYPES: Final = (*NUMBERS, "boolean", "string", *KINDS)
 
 
-def dtype_of(data_type: str) -> str:
+def dtype_of(data_type: str) -> DType:
     """What the scoring core holds: "number", "boolean" or "string"."""
-    return data_type if data_type in ("boolean", "string") else "number"
+    if data_type == "boolean":
+        return "boolean"
+    return "string" if data_type == "string" else "number"
 
 
 def is_date(data_type: str) -> bool:

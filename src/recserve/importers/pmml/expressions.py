@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Final
 
 from recserve.importers.pmml import datatypes, functions
@@ -84,7 +85,7 @@ def _norm_continuous(element: Element, scope: Scope) -> Typed:
     points = [(point.need_number("orig"), point.need_number("norm")) for point in element.all("LinearNorm")]
     if len(points) < 2:
         raise element.invalid(f"has {len(points)} LinearNorm; it needs two at least")
-    if any(left[0] > right[0] for left, right in zip(points, points[1:], strict=False)):
+    if any(left[0] > right[0] for left, right in pairwise(points)):
         raise element.invalid("its LinearNorm are not in ascending order of orig")
     outside = {"asIs": "extrapolate", "asMissingValues": "missing", "asExtremeValues": "clamp"}
     outliers = element.choice("outliers", tuple(outside), "asIs")
@@ -166,7 +167,7 @@ def _map_values(element: Element, scope: Scope, default_type: str = "string") ->
     for row in read_table(element):
         if column not in row:
             continue  # a row without a value decides nothing
-        parts = [_key(scope, field, row.get(name), element) for field, name in pairs]
+        parts = [_key(field, row.get(name)) for field, name in pairs]
         if None not in parts:
             keys.append(parts)
             values.append(scope.parse(row[column], data_type, element))
@@ -187,7 +188,7 @@ def _map_values(element: Element, scope: Scope, default_type: str = "string") ->
     return Typed(value, data_type)
 
 
-def _key(scope: Scope, field: Field, text: str | None, element: Element) -> float | str | None:
+def _key(field: Field, text: str | None) -> float | str | None:
     """A cell as the field's type; None where the field can never equal it."""
     if text is None:
         return None

@@ -10,8 +10,8 @@ from recserve.errors import ConfigError, suggest
 from recserve.importers.pmml import datatypes
 from recserve.importers.pmml.document import Element
 from recserve.importers.pmml.scope import Scope, Typed, common_type
-from recserve.scoring.ops_dates import epoch_day
 from recserve.scoring.graph import Value
+from recserve.scoring.ops_dates import epoch_day
 
 Body = Callable[[Scope, list[Typed], Element], Typed]
 
@@ -50,7 +50,7 @@ def _number_type(arguments: list[Typed]) -> str:
 
 
 def _arithmetic(op: str) -> Body:
-    def body(scope: Scope, arguments: list[Typed], element: Element) -> Typed:
+    def body(scope: Scope, arguments: list[Typed], _at: Element) -> Typed:
         data_type = _number_type(arguments)
         value = scope.graph.apply(op, *_numbers(scope, arguments))
         if op == "divide" and data_type == "integer":
@@ -67,7 +67,7 @@ def _rounded(scope: Scope, value: Value, data_type: str) -> Value:
 def _unary(op: str, result: str | None = "double") -> Body:
     """A function of one number. `result` None keeps the argument's type."""
 
-    def body(scope: Scope, arguments: list[Typed], element: Element) -> Typed:
+    def body(scope: Scope, arguments: list[Typed], _at: Element) -> Typed:
         value = scope.graph.apply(op, *_numbers(scope, arguments))
         data_type = result or _number_type(arguments)
         return Typed(_rounded(scope, value, data_type), data_type)
@@ -78,7 +78,7 @@ def _unary(op: str, result: str | None = "double") -> Body:
 def _aggregate(op: str) -> Body:
     """A function of many numbers that leaves missing ones out."""
 
-    def body(scope: Scope, arguments: list[Typed], element: Element) -> Typed:
+    def body(scope: Scope, arguments: list[Typed], _at: Element) -> Typed:
         data_type = _number_type(arguments)
         if op in ("mean", "median") and data_type == "integer":
             data_type = "double"
@@ -91,7 +91,7 @@ def _aggregate(op: str) -> Body:
 def _compare(op: str) -> Body:
     """An order or an equality of two values of one type."""
 
-    def body(scope: Scope, arguments: list[Typed], element: Element) -> Typed:
+    def body(scope: Scope, arguments: list[Typed], _at: Element) -> Typed:
         left, right = _comparable(scope, arguments)
         if op in ("equal", "not_equal"):
             return Typed(scope.graph.apply(op, left.value, right.value), "boolean")
@@ -118,13 +118,13 @@ def _comparable(scope: Scope, arguments: list[Typed]) -> list[Typed]:
 
 
 def _logical(op: str) -> Body:
-    def body(scope: Scope, arguments: list[Typed], element: Element) -> Typed:
+    def body(scope: Scope, arguments: list[Typed], _at: Element) -> Typed:
         return Typed(scope.graph.apply(op, *[scope.convert(one, "boolean").value for one in arguments]), "boolean")
 
     return body
 
 
-def _if(scope: Scope, arguments: list[Typed], element: Element) -> Typed:
+def _if(scope: Scope, arguments: list[Typed], _at: Element) -> Typed:
     condition = scope.convert(arguments[0], "boolean").value
     branches = scope.unify(arguments[1:])
     data_type = branches[0].data_type
@@ -133,7 +133,7 @@ def _if(scope: Scope, arguments: list[Typed], element: Element) -> Typed:
 
 
 def _state(op: str, negate: bool) -> Body:
-    def body(scope: Scope, arguments: list[Typed], element: Element) -> Typed:
+    def body(scope: Scope, arguments: list[Typed], _at: Element) -> Typed:
         value = scope.graph.apply(op, arguments[0].value)
         return Typed(scope.graph.apply("not", value) if negate else value, "boolean")
 
@@ -141,7 +141,7 @@ def _state(op: str, negate: bool) -> Body:
 
 
 def _is_in(negate: bool) -> Body:
-    def body(scope: Scope, arguments: list[Typed], element: Element) -> Typed:
+    def body(scope: Scope, arguments: list[Typed], _at: Element) -> Typed:
         found = []
         for one in arguments[1:]:
             left, right = _comparable(scope, [arguments[0], one])
@@ -155,29 +155,29 @@ def _is_in(negate: bool) -> Body:
 def _text(op: str, result: str = "string") -> Body:
     """A function of texts only."""
 
-    def body(scope: Scope, arguments: list[Typed], element: Element) -> Typed:
+    def body(scope: Scope, arguments: list[Typed], _at: Element) -> Typed:
         return Typed(scope.graph.apply(op, *_strings(scope, arguments)), result)
 
     return body
 
 
-def _concat(scope: Scope, arguments: list[Typed], element: Element) -> Typed:
+def _concat(scope: Scope, arguments: list[Typed], _at: Element) -> Typed:
     """Missing texts are left out, as if empty."""
     texts = [scope.graph.apply("replace_missing", text, "") for text in _strings(scope, arguments)]
     return Typed(scope.graph.apply("concat", *texts), "string")
 
 
-def _substring(scope: Scope, arguments: list[Typed], element: Element) -> Typed:
+def _substring(scope: Scope, arguments: list[Typed], _at: Element) -> Typed:
     text = _strings(scope, arguments[:1])
     return Typed(scope.graph.apply("substring", *text, *_numbers(scope, arguments[1:])), "string")
 
 
-def _format_number(scope: Scope, arguments: list[Typed], element: Element) -> Typed:
+def _format_number(scope: Scope, arguments: list[Typed], _at: Element) -> Typed:
     value = scope.graph.apply("format_number", *_numbers(scope, arguments[:1]), *_strings(scope, arguments[1:]))
     return Typed(value, "string")
 
 
-def _format_datetime(scope: Scope, arguments: list[Typed], element: Element) -> Typed:
+def _format_datetime(scope: Scope, arguments: list[Typed], _at: Element) -> Typed:
     moment = arguments[0]
     if moment.data_type not in ("date", "time", "dateTime"):
         moment = scope.convert(moment, "dateTime")
@@ -188,25 +188,25 @@ def _format_datetime(scope: Scope, arguments: list[Typed], element: Element) -> 
 def _since_year(unit: str) -> Body:
     """Days or seconds since the first of January of a year."""
 
-    def body(scope: Scope, arguments: list[Typed], element: Element) -> Typed:
+    def body(scope: Scope, arguments: list[Typed], at: Element) -> Typed:
         kind = "date" if unit == "days" else "dateTime"
         moment = scope.convert(arguments[0], kind) if arguments[0].data_type != kind else arguments[0]
         year = arguments[1].text
         if year is None or not year.strip().isdigit() or not 0 <= int(year) <= 9999:
-            raise element.unsupported("the year must be a constant from 0 to 9999")
+            raise at.unsupported("the year must be a constant from 0 to 9999")
         epoch = epoch_day(int(year)) * (1.0 if unit == "days" else 86_400.0)
         return Typed(scope.graph.apply("subtract", moment.value, epoch), "integer")
 
     return body
 
 
-def _since_midnight(scope: Scope, arguments: list[Typed], element: Element) -> Typed:
+def _since_midnight(scope: Scope, arguments: list[Typed], _at: Element) -> Typed:
     kind = arguments[0].data_type
     moment = arguments[0] if kind == "time" else scope.convert(arguments[0], "time" if kind == "string" else "dateTime")
     return Typed(scope.graph.apply("modulo", moment.value, 86_400.0), "integer")
 
 
-def _threshold(scope: Scope, arguments: list[Typed], element: Element) -> Typed:
+def _threshold(scope: Scope, arguments: list[Typed], _at: Element) -> Typed:
     above = scope.graph.apply("greater", *_numbers(scope, arguments))
     return Typed(scope.graph.apply("boolean_to_number", above), _number_type(arguments))
 
@@ -214,7 +214,7 @@ def _threshold(scope: Scope, arguments: list[Typed], element: Element) -> Typed:
 def _normal(op: str) -> Body:
     """The normal distribution with a mean and a standard deviation."""
 
-    def body(scope: Scope, arguments: list[Typed], element: Element) -> Typed:
+    def body(scope: Scope, arguments: list[Typed], _at: Element) -> Typed:
         graph = scope.graph
         x, mean, deviation = _numbers(scope, arguments)
         if op == "normal_quantile":

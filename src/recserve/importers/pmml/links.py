@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 from recserve.importers.pmml.document import Element
@@ -50,15 +49,8 @@ def simplemax(scope: Scope, values: list[Value]) -> list[Value]:
     return [rounded(scope, one) for one in scope.graph.apply_many("simplemax", values)]
 
 
-GENERAL: Final[dict[str, Callable[[Graph, Value, float], Value]]] = {
-    "identity": lambda graph, x, power: x,
-    "log": lambda graph, x, power: graph.apply("exp", x),
-    "logc": lambda graph, x, power: graph.apply("subtract", 1.0, graph.apply("exp", x)),
-    "power": lambda graph, x, power: graph.apply("exp", x) if power == 0.0 else graph.apply("power", x, 1.0 / power),
-    "oddspower": lambda graph, x, power: _oddspower(graph, x, power),
-    **{name: (lambda graph, x, power, op=op: graph.apply(op, x)) for name, op in INVERSE.items()},  # type: ignore[misc]
-}
-"""Inverses of the link functions of GeneralRegressionModel; the last argument is `linkParameter`, or `distParameter`."""
+SIMPLE: Final = {"log": "exp", **INVERSE}
+"""Link of GeneralRegressionModel that needs no parameter → op of its inverse."""
 
 
 def _oddspower(graph: Graph, x: Value, power: float) -> Value:
@@ -81,8 +73,16 @@ def general_inverse(element: Element, graph: Graph, x: Value) -> Value:
     Raises:
         ConfigError: there is no such link, or it needs a parameter that is absent.
     """
-    link = element.choice("linkFunction", (*GENERAL, "negbin"))
+    link = element.choice("linkFunction", ("identity", *SIMPLE, "logc", "power", "oddspower", "negbin"))
+    if link in SIMPLE:
+        return graph.apply(SIMPLE[link], x)
+    if link == "logc":
+        return graph.apply("subtract", 1.0, graph.apply("exp", x))
     if link == "negbin":
         return negbin(graph, x, element.need_number("distParameter"))
-    power = element.need_number("linkParameter") if link in ("power", "oddspower") else 0.0
-    return GENERAL[link](graph, x, power)
+    if link == "identity":
+        return x
+    power = element.need_number("linkParameter")
+    if link == "oddspower":
+        return _oddspower(graph, x, power)
+    return graph.apply("exp", x) if power == 0.0 else graph.apply("power", x, 1.0 / power)

@@ -211,7 +211,7 @@ def _any_rule_value(element: Element, result: Result, scope: Scope) -> Typed:
     return _rule_value(element.get("ruleFeature", "consequent") or "consequent")(element, result, scope)
 
 
-def _absent(element: Element, result: Result, scope: Scope) -> Typed:
+def _absent(_element: Element, _result: Result, scope: Scope) -> Typed:
     """Warnings: there are none, for what would be one is an error here."""
     return scope.nothing("string")
 

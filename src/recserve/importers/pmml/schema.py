@@ -7,6 +7,7 @@ nothing says what to do, the cell fails, and with it the rows that use it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from recserve.importers.pmml import datatypes, transformations
@@ -54,7 +55,7 @@ def _check_known(scope: Scope, element: Element, name: str) -> None:
 
 
 def _target(
-    model: Element, scope: Scope, mining: Element | None, dictionary: dict[str, DataField], function: str
+    model: Element, scope: Scope, mining: Element | None, dictionary: Mapping[str, DataField], function: str
 ) -> Target:
     """What the model predicts: the target of its schema, else the parent's, else one without a name."""
     name = mining.need("name") if mining else ""

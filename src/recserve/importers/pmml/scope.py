@@ -15,8 +15,8 @@ from recserve.importers.pmml import datatypes
 from recserve.importers.pmml.dictionary import DataField
 from recserve.importers.pmml.document import Document, Element
 from recserve.importers.pmml.texts import TextFunctions
-from recserve.scoring.ops_dates import epoch_day
 from recserve.scoring.graph import Graph, Value
+from recserve.scoring.ops_dates import epoch_day
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Scope:
         functions: `DefineFunction` elements by name.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 (a scope has these parts)
         self,
         graph: Graph,
         document: Document,
@@ -105,7 +105,7 @@ class Scope:
         self.dictionary = dictionary
         self.functions = functions
         self.parent = parent
-        self.math = parent.math if parent else "double"
+        self.math: str = parent.math if parent else "double"
         self.target: Target | None = None
         self._makers: dict[str, Maker] = {}
         self._fields: dict[str, Field] = {}

@@ -91,7 +91,7 @@ def _block(result: Result, blocked: Value, scope: Scope) -> None:
         result.probabilities[name] = graph.apply("mark_missing", value, blocked)
 
 
-def _number(
+def _number(  # noqa: PLR0917 (the parts of one aggregate)
     method: str,
     values: list[Value],
     weights: list[float],

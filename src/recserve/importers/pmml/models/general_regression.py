@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from recserve.importers.pmml import links
@@ -201,6 +202,6 @@ def _ordinal(design: Design, categories: list[str], scope: Scope) -> list[Value]
         value = _offset(design.model, _sum(design, category, [*own, *shared], scope), scope)
         steps.append(links.inverse(scope, link, value))
     values = [steps[0]]
-    for before, after in zip(steps, steps[1:], strict=False):
+    for before, after in pairwise(steps):
         values.append(links.rounded(scope, graph.apply("subtract", after, before)))
     return [*values, links.complement(scope, steps[-1])]

@@ -153,10 +153,7 @@ def _chain(segments: list[Segment], method: str, scope: Scope) -> Result:
     results = [_with_target(segment.result) for segment in segments]
     chained = results[0]
     for segment, result in zip(segments[1:], results[1:], strict=True):
-        if segment.active is not None:
-            chained = _either(segment.active, result, chained, scope)
-        else:
-            chained = result
+        chained = result if segment.active is None else _either(segment.active, result, chained, scope)
     fields, hidden = _collect_fields(segments)
     chained = _copy(chained)
     chained.fields, chained.hidden = fields, hidden

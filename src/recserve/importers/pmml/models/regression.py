@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Final
 
 from recserve.importers.pmml import links
@@ -103,10 +104,7 @@ def _classify(model: Element, tables: list[Element], method: str, scope: Scope) 
         raise model.invalid("normalizationMethod is exp, which a classification cannot have")
     elif len(tables) == 2:
         first = _sum(tables[0], scope)
-        if method == "none":
-            first = links.clamp(scope.graph, first)
-        else:
-            first = links.inverse(scope, method, first)
+        first = links.clamp(scope.graph, first) if method == "none" else links.inverse(scope, method, first)
         values = [first, links.complement(scope, first)]
     else:
         values = _one_by_one(tables, method, scope)
@@ -129,5 +127,5 @@ def _ordinal(tables: list[Element], method: str, scope: Scope) -> list[Value]:
     sums = [_sum(table, scope) for table in tables[:-1]]
     steps = [links.clamp(graph, one) if method == "none" else links.inverse(scope, method, one) for one in sums]
     values = [steps[0]]
-    values += [links.rounded(scope, graph.apply("subtract", b, a)) for a, b in zip(steps, steps[1:], strict=False)]
+    values += [links.rounded(scope, graph.apply("subtract", b, a)) for a, b in pairwise(steps)]
     return [*values, links.complement(scope, steps[-1])]

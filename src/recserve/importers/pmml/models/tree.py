@@ -8,9 +8,10 @@ from typing import Any, Final
 import numpy as np
 
 from recserve.importers.pmml import datatypes, predicates
+from recserve.importers.pmml.arrays import read_words
 from recserve.importers.pmml.document import Element
 from recserve.importers.pmml.models.tree_strategies import combine_leaves
-from recserve.importers.pmml.results import Result, classify
+from recserve.importers.pmml.results import Result
 from recserve.importers.pmml.scope import Field, Scope
 from recserve.scoring.graph import Value
 from recserve.scoring.ops_trees import TESTS
@@ -86,7 +87,8 @@ def lower(model: Element, scope: Scope) -> Result:
             raise element.invalid(f"defaultChild {element.get('defaultChild')!r} is no child of the node")
     row, levels = walk(nodes, strategy, no_true_child, scope)
     penalty = model.number("missingValuePenalty", 1.0)
-    return score(model, nodes, row, levels if penalty != 1.0 else None, penalty, scope)
+    factor = None if penalty == 1.0 else scope.graph.apply("power", scope.graph.constant(penalty), levels)
+    return score(model, nodes, row, factor, scope)
 
 
 def walk(nodes: Nodes, strategy: str, no_true_child: str, scope: Scope) -> list[Value]:
@@ -169,7 +171,7 @@ def _simple_test(nodes: Nodes, predicate: Element, scope: Scope) -> tuple[str, i
         return None
     if predicate.tag == "SimpleSetPredicate":
         operator = predicate.choice("booleanOperator", ("isIn", "isNotIn"))
-        texts = predicates.read_words(predicate.need_child("Array"))
+        texts = read_words(predicate.need_child("Array"))
         values = tuple(scope.bound(text, one, predicate) for text in texts)
         return "in" if operator == "isIn" else "not_in", nodes.argument(one.value), nodes.set_of(values)
     operator = predicate.choice("operator", predicates.OPERATORS)
@@ -195,15 +197,15 @@ def _comparison(
 # ---- scores
 
 
-def score(model: Element, nodes: Nodes, row: list[Value] | Value, levels: Any, penalty: float, scope: Scope) -> Result:
-    """What the node number `row` says."""
-    if isinstance(row, list):
-        row, levels = row[0], row[1] if penalty != 1.0 else None
+def score(model: Element, nodes: Nodes, row: Value, factor: Value | None, scope: Scope) -> Result:
+    """What the node number `row` says; `factor` scales the confidences."""
     entity = scope.graph.apply("pick", row, values=node_ids(nodes), dtype="string")
     if model.need("functionName") == "regression":
         values = [_number(element) for element in nodes.elements]
         return Result("regression", scope.graph.apply("pick", row, values=values, dtype="number"), entity_id=entity)
-    return _classification(nodes, row, levels, penalty, entity, scope)
+    result = _classification(nodes, row, factor, scope)
+    result.entity_id = entity
+    return result
 
 
 def node_ids(nodes: Nodes) -> list[str]:
@@ -253,13 +255,11 @@ def winners(nodes: Nodes, names: list[str], probabilities: np.ndarray) -> list[s
     return found
 
 
-def _classification(
-    nodes: Nodes, row: Value, levels: Value | None, penalty: float, entity: Value, scope: Scope
-) -> Result:
+def _classification(nodes: Nodes, row: Value, factor: Value | None, scope: Scope) -> Result:
     graph = scope.graph
     names, probabilities, confidences = distributions(nodes)
     label = graph.apply("pick", row, values=winners(nodes, names, probabilities), dtype="string")
-    result = Result("classification", label, entity_id=entity)
+    result = Result("classification", label)
     if not names:
         labels = [element.get("score") for element in nodes.elements]
         names = list(dict.fromkeys(text for text in labels if text is not None))
@@ -269,16 +269,9 @@ def _classification(
     result.probabilities = dict(zip(names, values, strict=True))
     if np.isfinite(confidences).any():
         known = graph.apply_many("gather", [row], table=confidences)
-        if levels is not None:
-            factor = graph.apply("power", graph.constant(penalty), levels)
+        if factor is not None:
             known = [graph.apply("multiply", one, factor) for one in known]
         result.confidences = dict(zip(names, known, strict=True))
-    elif levels is not None:
-        factor = graph.apply("power", graph.constant(penalty), levels)
+    elif factor is not None:
         result.confidences = {name: graph.apply("multiply", one, factor) for name, one in result.probabilities.items()}
     return result
-
-
-def label_of(probabilities: dict[str, Value], scope: Scope) -> Value:
-    """The likeliest label."""
-    return classify(scope.graph, probabilities)
