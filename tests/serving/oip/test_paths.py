@@ -44,5 +44,7 @@ def test_a_version_is_a_number_above_zero() -> None:
     for text in ("x", "1.0", "９", "9" * 30):
         with pytest.raises(RequestError, match="failed to get model version from specified version string"):
             Target("model", "m", text).version_number()
-    with pytest.raises(RequestError, match="version should be an integral value > 0"):
+    with pytest.raises(
+        RequestError, match="invalid model version specified '-1', version should be an integral value > 0"
+    ):
         Target("model", "m", "-1").version_number()

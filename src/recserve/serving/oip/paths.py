@@ -72,9 +72,11 @@ class Target:
             return None
         problem = f"failed to get model version from specified version string '{self.version[:80]}'"
         if not re.fullmatch(r"-?[0-9]{1,19}", self.version, re.ASCII) or abs(int(self.version)) >= 1 << 63:
-            raise RequestError(f"{problem} (details: not an integer)")
+            raise RequestError(f"{problem} (details: not an integer), version should be an integral value > 0")
         if int(self.version) <= 0:
-            raise RequestError(f"{problem}, version should be an integral value > 0")
+            raise RequestError(
+                f"invalid model version specified '{self.version}', version should be an integral value > 0"
+            )
         return int(self.version)
 
 

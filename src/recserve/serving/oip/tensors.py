@@ -78,8 +78,8 @@ def parse_json_data(name: str, datatype: str, shape: Sequence[int], data: object
         count_bytes(name, datatype, elements)
     if not isinstance(data, list):
         raise RequestError("Unable to parse 'data': attempt to access JSON non-array as array")
-    flat = [] if elements == 0 else _flatten(data)
-    values = _strings(flat) if datatype == "BYTES" else _numbers(name, datatype, flat)
+    flat, kinds = _flatten([] if elements == 0 else data)
+    values = _strings(flat, kinds) if datatype == "BYTES" else _numbers(name, datatype, flat, kinds)
     if len(flat) != elements:
         raise RequestError(_count_problem(name, datatype, elements, len(flat), model))
     return values.reshape(shape)
@@ -93,12 +93,12 @@ def _count_problem(name: str, datatype: str, expected: int, got: int, model: str
     return "Failed to parse 'data' field: shape does not match true shape"
 
 
-def _flatten(data: list[Any]) -> list[Any]:
-    """The elements of nested lists, level by level, so that C loops do the work."""
+def _flatten(data: list[Any]) -> tuple[list[Any], set[type]]:
+    """The elements of nested lists, level by level so that C loops do the work, and their types."""
     for _ in range(MAX_NESTING - 1):
         kinds = set(map(type, data))
         if list not in kinds:
-            return data
+            return data, kinds
         if len(kinds) == 1:
             data = list(chain.from_iterable(data))
         else:  # elements and lists of elements side by side: odd, but Triton takes it
@@ -106,8 +106,8 @@ def _flatten(data: list[Any]) -> list[Any]:
     raise RequestError(f"Unable to parse 'data': JSON nesting depth exceeds maximum allowed limit ({MAX_NESTING})")
 
 
-def _strings(flat: list[Any]) -> NDArray[Any]:
-    if set(map(type, flat)) - {str}:
+def _strings(flat: list[Any], kinds: set[type]) -> NDArray[Any]:
+    if kinds - {str}:
         raise RequestError("Unable to parse JSON bytes array: attempt to access JSON non-string as string")
     try:
         encoded = list(map(str.encode, flat))
@@ -118,15 +118,13 @@ def _strings(flat: list[Any]) -> NDArray[Any]:
     return values
 
 
-def _numbers(name: str, datatype: str, flat: list[Any]) -> NDArray[Any]:
+def _numbers(name: str, datatype: str, flat: list[Any], kinds: set[type]) -> NDArray[Any]:
     dtype = _NUMPY_DTYPE[datatype]
-    if set(map(type, flat)) - _JSON_TYPES[dtype.kind]:
+    if kinds - _JSON_TYPES[dtype.kind]:
         raise RequestError(f"Unable to parse 'data': {_mismatch(dtype)}")
     try:
-        if dtype.kind != "f":
-            return np.array(flat, dtype)
         with np.errstate(over="ignore"):  # beyond float32 is infinity
-            return np.array(flat, np.float64).astype(dtype)
+            return np.array(flat, dtype)
     except OverflowError:
         if dtype.kind == "u" and min(flat) < 0:
             raise RequestError(f"Unable to parse 'data': {_mismatch(dtype)}") from None
