@@ -41,7 +41,7 @@ def _lookup_fields(
         parts += [*part, factor]
         all_places.append(places)
         factor *= max(len(places), 1)
-    if factor >= 1 << 62:
+    if factor >= 1 << 53:  # combined keys are exact as float64
         return None
     found: dict[int, float] = {}
     for key, value in zip(keys, values, strict=True):
@@ -51,7 +51,7 @@ def _lookup_fields(
         found.setdefault(place, context.encode(value))
     ordered = sorted(found)
     results = np.array([found[place] for place in ordered], np.float64)
-    combined = context.constants.array(np.array(ordered, np.int64)) if len(context.dtypes) > 1 else 0
+    combined = context.constants.array(np.array(ordered, np.float64)) if len(context.dtypes) > 1 else 0
     return {
         at.P0: context.constants.array(np.array(parts, np.int64)),
         at.P1: combined,

@@ -43,6 +43,19 @@ def place_of(values: F64, x: float) -> Any:
 
 
 @inner
+def _not_above(values: F64, x: float) -> Any:
+    """How many of ascending values are at most x."""
+    low, high = 0, len(values)
+    while low < high:
+        middle = (low + high) // 2
+        if values[middle] <= x:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@inner
 def part_place(part: I64, x: float) -> Any:
     """Place of one key part, or -1. `part`: 1 for codes (else numbers), address, count, factor."""
     if part[0] == 0:
@@ -61,7 +74,7 @@ def lookup(op: I64, run: I64) -> Any:
     state, data, args = state_of(run, op[OUT]), data_of(run, op[OUT]), view_i64(op[ARGS], op[COUNT])
     is_clean = merge(run, args, state, data)
     parts, default, missing = view_i64(op[P0], 4 * len(args)), as_float(op[P4]), as_float(op[P5])
-    combined, values = view_i64(op[P1], op[P2]), view_f64(op[P3], 1)
+    combined, values = view_f64(op[P1], op[P2]), view_f64(op[P3], 1)
     for n in range(len(data)):
         if not is_clean and state[n] == FAILED:
             continue
@@ -72,8 +85,7 @@ def lookup(op: I64, run: I64) -> Any:
                 found = part_place(parts[4 * k : 4 * k + 4], data_of(run, args[k])[n])
                 place = place + found * parts[4 * k + 3] if found >= 0 and place >= 0 else -1
             if place >= 0 and op[P1] != 0:
-                i = int(np.searchsorted(combined, place))
-                place = i if i < len(combined) and combined[i] == place else -1
+                place = place_of(combined, place)
             if place >= 0:
                 x = values[place]
         data[n] = x
@@ -141,7 +153,7 @@ def piecewise(op: I64, run: I64) -> Any:
             if outside == 2:
                 state[n], data[n] = MISSING, np.nan
         else:
-            i = min(max(np.searchsorted(xs, x, side="right") - 1, 0), count - 2)
+            i = min(max(_not_above(xs, x) - 1, 0), count - 2)
             if xs[i + 1] == xs[i]:
                 data[n] = ys[i + 1]
             else:
