@@ -56,6 +56,14 @@ def test_the_first_accepted_type_is_the_answers(ask: Ask) -> None:
     assert reply.headers["content-type"] == "application/jsonlines"
 
 
+def test_the_platform_says_what_is_accepted_where_the_request_does_not(make_serving: Any, call_app: Ask) -> None:
+    serving = make_serving(
+        "half_plus_three", environment={"SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": "application/jsonlines"}
+    )
+    reply = call_app(build_sagemaker_tfs(serving), "POST", "/invocations", b"1.0", headers={"Content-Type": "text/csv"})
+    assert reply.headers["content-type"] == "application/jsonlines"
+
+
 @pytest.mark.parametrize("kind", ["application/x-image", ""])
 def test_another_type_of_body_gets_415(ask: Ask, kind: str) -> None:
     reply = invoke(ask, b"x", kind)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from recserve.errors import RecserveError, RequestError
 from recserve.serving.compression import UnsupportedCodingError, inflate, read_coding
 from recserve.serving.dialects import Serving
@@ -12,6 +14,9 @@ from recserve.serving.sagemaker.instances import CSV_TYPE, JSON_TYPES, wrap_csv,
 from recserve.serving.status import headers_of, status_of
 from recserve.serving.tfs.endpoint import answer_call
 from recserve.serving.tfs.routes import Call
+
+ACCEPT_VARIABLE: Final = "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT"
+"""What requests without an `Accept` header accept."""
 
 
 class MediaTypeError(RequestError):
@@ -37,7 +42,8 @@ def answer_tensorflow(serving: Serving, request: HttpRequest, attributes: Attrib
     call = Call(model, attributes.version, None, attributes.verb)  # type: ignore[arg-type] # one of three verbs
     status, text = answer_call(serving, call, body)
     # Line breaks only separate tokens here: inside strings they are escaped.
-    return HttpAnswer(status, text.replace(b"\n", b""), answer_type(request.headers.get("accept", "")))
+    accept = request.headers.get("accept", "") or serving.environment.get(ACCEPT_VARIABLE, "")
+    return HttpAnswer(status, text.replace(b"\n", b""), answer_type(accept))
 
 
 def wrap_body(request: HttpRequest, max_bytes: int) -> bytes:
