@@ -15,7 +15,7 @@ from typing import Any
 from recserve.errors import ConfigError, suggest
 
 MAX_BYTES = 1 << 30  # of a document
-MAX_DEPTH = 4000  # elements inside one another; trees are nested as deep as they grow
+MAX_DEPTH = 2000  # elements inside one another; trees are nested as deep as they grow
 _NAMESPACE = re.compile(r"https?://(?:www\.)?dmg\.org/PMML-(\d)[_.](\d)(?:[_.]\d+)?/?")
 _VERSION = re.compile(r"\s*(\d+)\.(\d+)(?:\.\d+)*\s*")
 

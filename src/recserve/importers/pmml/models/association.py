@@ -147,18 +147,11 @@ def _holds(item: Element, scope: Scope) -> Value:
     field = scope.field(name, item)
     if category is not None:
         holds = scope.equals(field, category, item)
-    elif field.data_type == "boolean":
-        holds = field.value
     else:
-        words = {"T": True, "F": False, "true": True, "false": False}
+        holds = scope.convert(field, "boolean").value
         if field.data_type == "string":
-            keys: list[list[float | str]] = [[word] for word in words]
-            values = list(words.values())
-        else:
-            keys, values = [[1.0], [0.0]], [True, False]
-        holds = graph.apply("lookup", field.value, keys=keys, values=values, dtype="boolean")
-        wrong = graph.apply("and", graph.apply("is_known", field.value), graph.apply("is_missing", holds))
-        holds = graph.apply("fail", holds, wrong, message=f"the value of {name!r} is neither true nor false")
+            letter = graph.apply("lookup", field.value, keys=[["T"], ["F"]], values=[True, False], dtype="boolean")
+            holds = graph.apply("coalesce", letter, holds)
     return graph.apply("replace_missing", holds, graph.constant(False))
 
 
