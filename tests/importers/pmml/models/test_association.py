@@ -8,7 +8,7 @@ import pytest
 
 from recserve.errors import ConfigError
 
-FIELDS = {"tea": "string T F", "cake": "boolean", "size": "string S L", "count": "integer"}
+FIELDS = {"tea": "string", "cake": "boolean", "size": "string S L", "count": "integer"}
 MODEL = """<AssociationModel functionName="associationRules" numberOfTransactions="5" minimumSupport="0.1"
     minimumConfidence="0.1" numberOfItems="4" numberOfItemsets="4" numberOfRules="4">{schema}<Output>{output}</Output>
   <Item id="1" value="tea"/><Item id="2" value="cake"/><Item id="3" value="size=L"/>
@@ -77,6 +77,13 @@ def test_lists_of_item_sets_may_go_out(score: Any, schema: Any) -> None:
     field = 'feature="antecedent" algorithm="recommendation" rank="0" isMultiValued="1"'
     found = score(model(schema, field), FIELDS, ROWS)
     assert [list(items) for items in found["f0"][0]] == [["tea", "size=L"], ["tea"], ["cake"]]
+
+
+def test_true_and_false_may_be_written_in_full_or_as_numbers(score: Any, schema: Any) -> None:
+    field = 'feature="ruleValue" ruleFeature="ruleId" algorithm="recommendation"'
+    found = score(model(schema, field), FIELDS, {"tea": ["TRUE", "1", "false", "0", "F", "T", "maybe"]})
+    assert found["f0"] == ["R", "R", None, None, None, "R", None]
+    assert found["errors"] == [6]
 
 
 def test_a_cell_that_is_neither_true_nor_false_fails_its_row(score: Any, schema: Any) -> None:
