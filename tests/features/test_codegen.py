@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import struct
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,11 +18,11 @@ from recserve.features.codegen_expressions import generate
 from recserve.features.compiled import CompiledPlan
 from recserve.features.graph import GraphOutput, PlanGraph
 from recserve.features.infer import infer
-from recserve.features.kernels import KERNELS, entries
+from recserve.features.kernels import KERNELS
 from recserve.features.kernels import layout as at
 from recserve.features.kernels.cells import separator_at
 from recserve.features.kernels.driver import copy_out
-from recserve.features.kernels.entries import cache_folder, digest_of, source_of
+from recserve.features.kernels.entries import LIBRARY
 from recserve.features.outputs import OutputKind, OutputSpec
 
 SETTINGS = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
@@ -184,23 +180,15 @@ def test_code_knows_its_stack_and_its_variables() -> None:
 
 def test_the_generated_file_has_an_entry_for_each_kernel() -> None:
     for module, kernels in KERNELS.items():
-        text = source_of(module)
+        text = LIBRARY.source_of(module)
         compile(text, module, "exec")
         assert all(f"def {kernel}_entry(op, run):" in text for kernel in kernels)
 
 
 def test_the_name_of_generated_code_tells_modules_apart() -> None:
-    digests = {digest_of(module) for module in KERNELS}
+    digests = {LIBRARY.digest_of(module) for module in KERNELS}
     assert len(digests) == len(KERNELS)
     assert all(len(digest) == 16 for digest in digests)
-
-
-def test_the_cache_folder_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RECSERVE_CACHE_DIR", "/somewhere")
-    assert str(cache_folder()) == "/somewhere"
-    monkeypatch.delenv("RECSERVE_CACHE_DIR")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
-    assert str(cache_folder()) == "/cache/recserve"
 
 
 def test_a_listing_names_kernels_columns_and_features() -> None:
@@ -214,27 +202,3 @@ def test_a_listing_names_kernels_columns_and_features() -> None:
         "  %2 = ids_to_numbers %1  # feature_x\n"
         "  %3 = to_dense %2  # feature_x"
     )
-
-
-def test_generated_code_lies_elsewhere_where_the_cache_cannot_be_written(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("RECSERVE_CACHE_DIR", str(tmp_path / "file" / "cache"))
-    path = entries._write_source("entry_points", "x = 1\n")
-    assert path.read_text() == "x = 1\n"
-    monkeypatch.setenv("RECSERVE_CACHE_DIR", str(tmp_path / "cache"))
-    assert entries._write_source("entry_points", "x = 1\n") == tmp_path / "cache" / "entry_points.py"
-    assert [file.name for file in (tmp_path / "cache").iterdir()] == ["entry_points.py"]
-
-
-def test_a_second_process_loads_what_the_first_compiled(tmp_path: Path) -> None:
-    code = (
-        "from recserve.features.kernels.entries import _compiled; k = _compiled('element_steps'); print(k.cache_hits)"
-    )
-    environment = os.environ | {"RECSERVE_CACHE_DIR": str(tmp_path)}
-    runs = [
-        subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-        for _ in range(2)
-    ]
-    assert [run.stdout.strip() for run in runs] == ["0", "1"]

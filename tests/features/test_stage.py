@@ -208,3 +208,13 @@ def test_a_warm_plan_has_all_stages() -> None:
     assert {"item", "request", "candidate", "flat"} <= set(plan.__dict__)
     assert plan.candidate.imports == (0, 1)
     assert [use.name for use in plan.flat.columns] == ["c", "u"]
+
+
+def test_the_scratch_of_a_nested_map_grows_with_its_text_not_with_its_square() -> None:
+    text = "|".join(f"outer{n}^a:1,b:2,c:3" for n in range(10_000))
+    made = [ops.NestedPairs("c", "user", part, None, False) for part in ("outer", "inner", "value")]
+    stage = CompiledPlan(graph_of(*made)).flat
+    workspace = Workspace(stage.slots, 4096)
+    stage.run(workspace, ColumnBatch.from_columns({"c": [text]}, stage.columns), 1)
+    assert int(workspace.values[0, memory.COUNT]) == 30_000
+    assert workspace.arena.size_bytes < 1 << 23

@@ -25,7 +25,7 @@ from recserve.features.ingest import ColumnBatch, ingest_row
 from recserve.features.kernels.driver import copy_out
 from recserve.features.op import Kind
 from recserve.features.outputs import OutputKind
-from recserve.features.stage import Stage, Workspace
+from recserve.features.stage import Stage, Workspace, prepare_kernels
 from recserve.rates import Rate
 
 __all__ = ["CompiledPlan", "Stage", "Workspace"]
@@ -86,6 +86,7 @@ class CompiledPlan:
 
     def warm(self) -> None:
         """Build all stages, and run those that stand alone on a row of missing cells."""
+        prepare_kernels(self.graph)
         for stage in (self.item, self.request, self.candidate, self.flat):
             if not stage.imports:
                 names = [use.name for use in stage.columns]

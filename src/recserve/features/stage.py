@@ -23,7 +23,7 @@ from recserve.features.graph import PlanGraph
 from recserve.features.ingest import ColumnBatch, ColumnUse
 from recserve.features.kernels import layout as at
 from recserve.features.kernels.driver import copy_out, execute
-from recserve.features.kernels.entries import address_of
+from recserve.features.kernels.entries import LIBRARY
 from recserve.features.op import MAX_COMBINATIONS, Kind, Op
 from recserve.features.python_ops import PYTHON_OPS, run_python_op
 from recserve.rates import Rate
@@ -46,6 +46,8 @@ class Segment:
         self.kernels: Final = tuple(kernel for kernel, _ in lines)
         rows = [row for _, row in lines]
         self.program: I64 = np.array(rows, np.int64).reshape(len(rows), at.INSTRUCTION)
+        LIBRARY.prepare(self.kernels)
+        self.program[:, at.KERNEL] = [LIBRARY.address_of(kernel) for kernel in self.kernels]
         self.address: Final = int(self.program.ctypes.data)
         self.count: Final = len(rows)
         self.python_op: Final = python_op
@@ -163,7 +165,7 @@ class Stage:
         return self.slots - 1
 
     def _encode(self, kernel: str, fields: Fields) -> Line:
-        return kernel, instruction({at.KERNEL: address_of(kernel), **fields})
+        return kernel, instruction(fields)
 
     def _lift(self) -> list[Line]:
         """Instructions that lift the imports over steps, and the slots they are lifted to."""
@@ -303,6 +305,21 @@ class Stage:
         feature = self.graph.values[number].feature
         arguments = " ".join(part for part in (column, inputs) if part)
         return f"  %{row[at.OUT]} = {kernel} {arguments}".rstrip() + (f"  # {feature}" if feature else "")
+
+
+def prepare_kernels(graph: PlanGraph) -> None:
+    """Compile what stages of this plan will need and this machine lacks, all at once and so on all cores.
+
+    Stages that are built without it compile by themselves, one after the other.
+    """
+    context = Context(graph, lambda value: value, lambda _column: 0, Constants())
+    numbers = [number for number, op in enumerate(graph.ops) if type(op) not in PYTHON_OPS]
+    kernels = {number: kernel_of(graph.ops[number], context) for number in numbers}
+    fused = fused_pairs(graph, numbers, ())
+    wanted = {kernel for kernel, _ in kernels.values()}
+    wanted |= {fuse(graph.ops[first], kernels[first][1], kernels[second][1])[0] for second, first in fused.items()}
+    wanted |= {"lookup_group"} if group_lookups(graph, numbers, fused)[1] else set()
+    LIBRARY.prepare(sorted(wanted))
 
 
 def with_constants(graph: PlanGraph, op_numbers: Iterable[int]) -> tuple[int, ...]:

@@ -21,7 +21,7 @@ from recserve.errors import CellError, InvariantError
 from recserve.features.feature_set import FeatureSet
 from recserve.features.graph import PlanGraph
 from recserve.features.ingest import ColumnBatch, ingest_row
-from recserve.features.stage import Stage, Workspace
+from recserve.features.stage import Stage, Workspace, prepare_kernels
 from recserve.network.session import Session
 from recserve.network.split import Part, SplitNetwork
 from recserve.rates import Rate
@@ -148,6 +148,7 @@ class Pipeline:
         self.cuts: Final = cuts
         self.threads: Final = threads
         self.graph: Final[PlanGraph] = features.graph
+        prepare_kernels(self.graph)
         self.item: Final = ItemStage(self)
         self.request: Final = RequestStage(self)
         self.candidate: Final = CandidateStage(self)

@@ -59,27 +59,57 @@ def _find(text: Any, position: int, end: int, byte: int) -> Any:
 
 
 @inner
-def count_bytes_of(op: I64, run: I64, column: I64, units: int) -> Any:
-    """An upper bound of the bytes of all tokens: an outer key is written once for each of its pairs."""
-    total = 64
+def _count_byte(text: Any, first: int, end: int, byte: int) -> Any:
+    """How often a byte is in text[first:end]."""
+    count = 0
+    for at in range(first, end):
+        count += text[at] == byte
+    return count
+
+
+@inner
+def _bound_of_text(address: int, first: int, end: int, part: int, is_cut: bool) -> Any:
+    """An upper bound of the bytes of `part` in a text: an outer key is written once for each of its pairs."""
+    if part:
+        return end - first
+    text, total = view_u8(address, end), 0
+    while first < end:
+        stop = _find(text, first, end, _BAR) if is_cut else end
+        caret = _find(text, first, stop, _CARET)
+        total += (caret - first) * (_count_byte(text, caret, stop, _COMMA) + 1)
+        first = stop + 1
+    return total
+
+
+@inner
+def _bound_of_pair(column: I64, leaf: int, part: int) -> Any:
+    """An upper bound of the bytes of `part` in one pair of a map cell."""
+    outer = 32
+    if column[LEAF] == TEXT:
+        outer = load(column[LEAF_OFFSETS] + 8 * leaf + 8) - load(column[LEAF_OFFSETS] + 8 * leaf)
+    if column[MAP_LEAF] != TEXT:
+        return outer + 32
+    first, end = load(column[MAP_OFFSETS] + 8 * leaf), load(column[MAP_OFFSETS] + 8 * leaf + 8)
+    if part:
+        return end - first
+    return outer * (_count_byte(view_u8(column[MAP_LEAVES], end), first, end, _COMMA) + 1)
+
+
+@inner
+def bound_of_tokens(op: I64, run: I64, column: I64, units: int) -> Any:
+    """An upper bound of the bytes of all tokens; at most the bytes of the text times its pairs."""
+    total, part = 64, op[P0]
     for u in range(units):
         first, end = span_of(op, run, column, u)
-        if end == first:
-            continue
         if span_is_bytes(op, column):
-            total += (end - first) * (end - first + 1)
+            total += _bound_of_text(column[LEAVES], first, end, part, True)
         else:
             for leaf in range(first, end):
-                size = 32
-                if column[LEAF] == TEXT:
-                    size += load(column[LEAF_OFFSETS] + 8 * leaf + 8) - load(column[LEAF_OFFSETS] + 8 * leaf)
-                if column[IS_MAP] and column[MAP_LEAF] != TEXT:
-                    total += (size + 1) * 32
-                elif column[IS_MAP]:
-                    width = load(column[MAP_OFFSETS] + 8 * leaf + 8) - load(column[MAP_OFFSETS] + 8 * leaf)
-                    total += (size + 1) * (width + 1)
-                else:
-                    total += size * size
+                if column[IS_MAP]:
+                    total += _bound_of_pair(column, leaf, part)
+                elif column[LEAF] == TEXT and is_valid(column, leaf):
+                    start, stop = text_range(column, leaf)
+                    total += _bound_of_text(column[LEAVES], start, stop, part, is_cut(op, column))
     return total
 
 
@@ -138,7 +168,7 @@ def nested_pairs(op: I64, run: I64) -> Any:
     column, target = column_at(run, op[A]), value_at(run, op[OUT])
     units = count_units(op, run, column)
     directory, scratch = take(run, 8 * (units + 1)), take(run, 64)
-    address = open_writer(run, count_bytes_of(op, run, column, units))
+    address = open_writer(run, bound_of_tokens(op, run, column, units))
     if directory < 0 or scratch < 0 or address < 0:
         return OUT_OF_MEMORY
     offsets, writer = view_i64(directory, units + 1), view_i64(address, WRITER)
