@@ -142,6 +142,22 @@ def test_statistics_follow_the_requests(ask: Ask) -> None:
     assert [row["name"] for row in everything] == ["identity_fp32", "simple"]
 
 
+def test_a_model_that_was_unloaded_counts_from_nothing(ask: Ask) -> None:
+    ask("POST", INFER, BOTH)
+    ask("POST", "/v2/repository/models/simple/unload")
+    ask("POST", "/v2/repository/models/simple/load")
+    assert ask("GET", "/v2/models/simple/stats").json()["model_stats"][0]["execution_count"] == 0
+
+
+def test_lists_within_one_another_are_refused_however_deep(ask: Ask) -> None:
+    for depth in (99, 100, 1500, 200_000):
+        data = b"[" * depth + b"7" + b"]" * depth
+        body = b'{"inputs": [{"name": "INPUT0", "datatype": "FP32", "shape": [1, 1], "data": %b}]}' % data
+        reply = ask("POST", "/v2/models/identity_fp32/infer", body)
+        assert reply.status == (200 if depth < 100 else 400)
+        assert depth < 100 or "JSON nesting depth exceeds maximum allowed limit (100)" in reply.json()["error"]
+
+
 def test_models_are_unloaded_and_loaded(ask: Ask) -> None:
     assert ask("POST", "/v2/repository/models/simple/unload").status == 200
     assert ask("POST", INFER, BOTH).status == 404

@@ -152,6 +152,8 @@ class OipApp:
             load_model(self._serving.repository, target.model, request.body)
         else:
             unload_model(self._serving.registry, self._serving.repository, target.model, request.body)
+            for row in self._serving.registry.states(target.model):
+                self._serving.statistics.forget(row.name, row.version)
         return HttpAnswer(200)
 
 
