@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from recserve.errors import ConfigError
+from recserve.errors import ConfigError, RequestError
 from recserve.network.session import Session
 from recserve.rates import Rate
 
@@ -37,3 +38,24 @@ def test_a_graph_with_an_unknown_op_is_refused() -> None:
     model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
     with pytest.raises(ConfigError, match=r"ONNX Runtime .* cannot load the graph: .*Odd"):
         Session(model.SerializeToString())
+
+
+def test_slots_tell_names_types_and_shapes(sketch: Any) -> None:
+    g = sketch()
+    g.output(g.op("Neg", g.input("item", Rate.ITEM, 3)), dims=(3,))
+    inputs, outputs = Session(g.network().to_bytes()).slots()
+    assert [(slot.name, slot.type, slot.shape, slot.is_optional) for slot in inputs] == [
+        ("item", "tensor(float)", (None, 3), False)
+    ]
+    assert [slot.name for slot in outputs] == ["ctr"]
+
+
+def test_tensors_that_the_graph_refuses_are_the_callers_error(sketch: Any, tmp_path: Path) -> None:
+    g = sketch()
+    g.output(g.op("Neg", g.input("item", Rate.ITEM, 3)), dims=(3,))
+    (tmp_path / "g.onnx").write_bytes(g.network().to_bytes())
+    session = Session(tmp_path / "g.onnx")
+    (result,) = session.compute({"item": np.ones((1, 3), np.float32)}, ["ctr"])
+    assert result.tolist() == [[-1, -1, -1]]
+    with pytest.raises(RequestError, match=r"the model refuses the inputs: .*item"):
+        session.compute({"item": np.ones((1, 4), np.float32)}, ["ctr"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,50 +22,64 @@ def dialect_names() -> str:
     return "NAME is one of " + "; ".join(f"{name} ({row.port}): {row.summary}" for name, row in DIALECTS.items()) + "."
 
 
+Models = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="MODEL...", help="Directories: of a version, of a model, or of many models."),
+]
+Dialects = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME[:PORT][=MODEL]",
+        help="A protocol, its port (0 for a free one) and the model of its paths that name none; repeatable. "
+        + dialect_names(),
+    ),
+]
+Items = Annotated[
+    list[str] | None,
+    typer.Option(metavar="[NAME=]FILE", help="Items (Parquet or NDJSON) of every ranker, or of one; repeatable."),
+]
+Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")]
+OwnPort = Annotated[
+    int, typer.Option("--port", "--rest_api_port", help="Port of recserve's own dialect, where no --dialect is given.")
+]
+Threads = Annotated[int, typer.Option(min=1, help="Threads of each network part.")]
+RankThreads = Annotated[
+    int, typer.Option(min=0, help="Requests answered at once; 0 answers on the event loop, which then waits.")
+]
+MaxWaiting = Annotated[int, typer.Option(min=1, help="Requests that may wait; one more is answered 503.")]
+MaxCandidates = Annotated[int, typer.Option(min=1, help="Candidates of one request.")]
+MaxBodyBytes = Annotated[int, typer.Option(min=1, help="Bytes of one request body.")]
+BodyTimeout = Annotated[float, typer.Option(help="Seconds in which a body has to arrive.")]
+Drain = Annotated[float, typer.Option(min=0, help="Seconds for running requests to end at SIGTERM.")]
+CrossOrigin = Annotated[
+    bool,
+    typer.Option(
+        "--cors/--no-cors",
+        "--rest_api_enable_cors_support/--norest_api_enable_cors_support",
+        help="Let web pages of any origin call the TensorFlow Serving routes.",
+    ),
+]
+LogRecords = Annotated[Path | None, typer.Option(metavar="DIR", help="Log served records into this folder.")]
+UserIdColumn = Annotated[str, typer.Option(help="User column with the user's id, for the records.")]
+
+
 def serve(
     *,
-    models: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="MODEL...", help="Directories: of a version, of a model, or of many models."),
-    ] = None,
-    dialect: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME[:PORT][=MODEL]",
-            help="A protocol, its port (0 for a free one) and the model of its paths that name none; repeatable. "
-            + dialect_names(),
-        ),
-    ] = None,
-    items: Annotated[
-        list[str] | None,
-        typer.Option(metavar="[NAME=]FILE", help="Items (Parquet or NDJSON) of every ranker, or of one; repeatable."),
-    ] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
-    port: Annotated[
-        int,
-        typer.Option("--port", "--rest_api_port", help="Port of recserve's own dialect, where no --dialect is given."),
-    ] = 8501,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of each network part.")] = 1,
-    rank_threads: Annotated[
-        int, typer.Option(min=0, help="Requests answered at once; 0 answers on the event loop, which then waits.")
-    ] = 1,
-    max_waiting: Annotated[int, typer.Option(min=1, help="Requests that may wait; one more is answered 503.")] = 256,
-    max_candidates: Annotated[int, typer.Option(min=1, help="Candidates of one request.")] = 20_000,
-    max_body_bytes: Annotated[int, typer.Option(min=1, help="Bytes of one request body.")] = 32 << 20,
-    body_timeout: Annotated[float, typer.Option(help="Seconds in which a body has to arrive.")] = 30.0,
-    drain: Annotated[float, typer.Option(min=0, help="Seconds for running requests to end at SIGTERM.")] = 10.0,
-    cors: Annotated[
-        bool,
-        typer.Option(
-            "--cors/--no-cors",
-            "--rest_api_enable_cors_support/--norest_api_enable_cors_support",
-            help="Let web pages of any origin call the TensorFlow Serving routes.",
-        ),
-    ] = False,
-    log_records: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Log served records into this folder.")
-    ] = None,
-    user_id_column: Annotated[str, typer.Option(help="User column with the user's id, for the records.")] = "user_id",
+    models: Models = None,
+    dialect: Dialects = None,
+    items: Items = None,
+    host: Host = "127.0.0.1",
+    port: OwnPort = 8501,
+    threads: Threads = 1,
+    rank_threads: RankThreads = 1,
+    max_waiting: MaxWaiting = 256,
+    max_candidates: MaxCandidates = 20_000,
+    max_body_bytes: MaxBodyBytes = 32 << 20,
+    body_timeout: BodyTimeout = 30.0,
+    drain: Drain = 10.0,
+    cors: CrossOrigin = False,
+    log_records: LogRecords = None,
+    user_id_column: UserIdColumn = "user_id",
 ) -> None:
     """Serve rankers and plain models over HTTP.
 
@@ -89,7 +104,6 @@ def serve(
     if not models and not dialect and (start := container_start(os.environ)):
         models, dialect, host = start.models, start.dialects, start.host
     folders = [folder for model in models or [] for folder in find_versions(model)]
-    sources = match_items(items or [], folders)
     options = ServeOptions(
         bundles=[str(folder) for folder in folders],
         host=host,
@@ -101,25 +115,36 @@ def serve(
         allows_cross_origin=cors,
         limits=Limits(max_candidates, max_body_bytes, body_timeout),
     )
-
-    def open_model(directory: str, name: str | None = None) -> ServedModel:
-        from recserve.plain_model import MODEL_FILE, open_plain_model
-
-        if (Path(directory) / MODEL_FILE).exists():
-            return open_plain_model(directory, threads, name)
-        from recserve.ranker import Ranker
-
-        say = partial(typer.echo, err=True)
-        return Ranker.open(directory, items=sources.get(Path(directory)), threads=threads, progress=say)
-
-    def tell(_: str) -> None:
-        for name, address in process.addresses.items():
-            typer.echo(f"Serving {name} on {address}" if dialect else f"Serving on {address}")
-        sys.stdout.flush()
-
+    opener = partial(open_model, match_items(items or [], folders), threads)
     records = None if log_records is None else open_records(log_records, user_id_column)
-    process = ServerProcess(options, open_model, records=records, on_ready=tell)
+    process = ServerProcess(options, opener, records=records, on_ready=lambda _: tell(process.addresses, bool(dialect)))
     process.run()
+
+
+def open_model(items: Mapping[Path, str | None], threads: int, directory: str, name: str | None = None) -> ServedModel:
+    """Open the directory of a version: a plain model where it holds a graph of its own, else a ranker's bundle.
+
+    Args:
+        items: the rankers' items by directory.
+        threads: of each network part.
+        directory: of the version.
+        name: of the model, where that is not the directory's.
+    """
+    from recserve.plain_model import MODEL_FILE, open_plain_model
+
+    if (Path(directory) / MODEL_FILE).exists():
+        return open_plain_model(directory, threads, name)
+    from recserve.ranker import Ranker
+
+    say = partial(typer.echo, err=True)
+    return Ranker.open(directory, items=items.get(Path(directory)), threads=threads, progress=say)
+
+
+def tell(addresses: Mapping[str, str], is_named: bool) -> None:
+    """Print a line for each port: `Serving NAME on URL`, or `Serving on URL` for the only one."""
+    for name, address in addresses.items():
+        typer.echo(f"Serving {name} on {address}" if is_named else f"Serving on {address}")
+    sys.stdout.flush()
 
 
 def open_records(folder: Path, user_id_column: str) -> RecordSink:

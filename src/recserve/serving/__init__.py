@@ -1,18 +1,31 @@
-"""Rankers behind a network: a registry of versions, a service that knows no transport, and an HTTP front end.
+"""Models behind a network: a registry of versions, services that know no transport, and a front end for each protocol.
 
-    contract.py      what serving needs from a ranker and from a record sink
-    registry.py      name and version → ranker; leases, so that a version is closed only when nobody uses it
+What all protocols share:
+
+    contract.py      what serving needs from a model and from a record sink
+    registry.py      name, version and label → model; states; leases, so that a version is closed when nobody uses it
+    repository.py    directories of models: opened, published, found again
+    inference.py     tensors in, tensors out, checked against a signature
+    examples.py      examples of classify and regress calls → tensors, and results
+    service.py       `RankCall` → `RankAnswer`, and the record of it
+    rank_threads.py  where the work runs, so that the event loop stays free
+    refusals.py      errors that only a server has, with their facts
+    metrics.py, statistics.py  counts and times of calls
+    body.py, compression.py    the bytes of a request, within limits
+    http_protocol.py limits on the head of a request
+    dialects.py      the protocols by name: their ports and builders
+    run.py           the process: ports, loading, signals, drain
+
+recserve's own dialect:
+
+    http.py          the ASGI application: the routes of calls, plain
+    pages.py         the other routes, on Starlette
     candidates.py    candidate forms (ids, objects, columns) → ids or columns
     messages.py      request bytes → `RankCall`; `RankAnswer` → response bytes
-    service.py       `RankCall` → `RankAnswer`, and the record of it
-    rank_threads.py  where ranking runs, so that the event loop stays free
-    refusals.py      errors that only a server has
-    status.py        error class → HTTP status: the only file that knows statuses
-    body.py          the bytes of a request, within limits
-    http.py          the ASGI application: the rank route, plain
-    http_protocol.py limits on the head of a request
-    pages.py         the other routes, on Starlette
-    run.py           the process: socket, loading, signals, drain
+    status.py        error class → HTTP status
+
+Other dialects: `tfs/` (TensorFlow Serving REST), `kserve_v1.py`, `vertex.py`, `h2o.py`, and the packages and modules of
+the other rows of `dialects.DIALECTS`.
 
 Import the modules; this package imports none of them, so that `recserve.serving.contract` costs nothing.
 """

@@ -18,6 +18,7 @@ from recserve.errors import (
     RequestError,
 )
 from recserve.serving.compression import UnsupportedCodingError
+from recserve.serving.json_document import JsonError
 from recserve.serving.refusals import (
     BodyTimeoutError,
     BodyTooLargeError,
@@ -51,6 +52,7 @@ STATUS: Final[dict[type[RecserveError], int]] = {
     InputTypeError: 400,
     OutputNamesError: 400,
     UnsupportedCodingError: 415,
+    JsonError: 400,
     UnsupportedError: 501,
     MethodNotAllowedError: 405,
     BodyTimeoutError: 408,
