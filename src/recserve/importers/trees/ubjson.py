@@ -27,10 +27,10 @@ def parse_ubjson(data: bytes, where: str) -> Any:
     reader = _Reader(data, where)
     try:
         value = reader.value(reader.marker(), 0)
-    except (IndexError, struct.error, ValueError):
-        raise damaged(f"the document ends early, at byte {reader.at} of {len(data)}", where) from None
     except UnicodeDecodeError:
         raise damaged(f"a text before byte {reader.at} is not UTF-8", where) from None
+    except (IndexError, struct.error, ValueError):
+        raise damaged(f"the document ends early, at byte {reader.at} of {len(data)}", where) from None
     return value
 
 
