@@ -1,0 +1,8 @@
+"""Puts the writer of small bundles beside these tests within reach."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
