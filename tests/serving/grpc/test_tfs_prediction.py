@@ -333,3 +333,7 @@ def test_calls_are_counted(serving_of: Any, fakes: Any) -> None:
     assert counted["inference_count"] == 2
     assert counted["execution_count"] == 1
     assert counted["inference_stats"]["fail"]["count"] == 1
+    text = serving.metrics.text()
+    assert 'request_count{model_name="half_plus_two",status="OK"} 1' in text
+    assert 'request_count{model_name="half_plus_two",status="INVALID_ARGUMENT"} 1' in text
+    assert 'request_latency_count{model_name="half_plus_two",API="Predict",entrypoint="GRPC"} 1' in text

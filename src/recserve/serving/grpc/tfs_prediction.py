@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from time import perf_counter_ns
 from typing import Any, Final
 
@@ -12,8 +12,8 @@ from grpc import StatusCode
 from recserve.errors import RequestError
 from recserve.serving.dialects import Serving
 from recserve.serving.examples import classifications, examples_to_inputs, regressions
-from recserve.serving.grpc.endpoints import Endpoint
-from recserve.serving.grpc.failures import RefusedError
+from recserve.serving.grpc.endpoints import Answer, Endpoint
+from recserve.serving.grpc.failures import RefusedError, failure_of
 from recserve.serving.grpc.tfs_specs import leased, resolve, spec_of, tfs_words
 from recserve.serving.grpc.turn import Turn
 from recserve.serving.inference import check_outputs, find_signature, run_signature
@@ -53,14 +53,32 @@ class PredictionService:
     def endpoints(self) -> list[Endpoint]:
         """The methods of the service."""
         methods = methods_of(PREDICTION_SERVICE)
-        answers: dict[str, Callable[[Message, Turn], Message]] = {
-            "Predict": self.predict,
-            "Classify": self.classify,
-            "Regress": self.regress,
-            "MultiInference": self.multi_inference,
+        answers: dict[str, Answer] = {
+            "Predict": self._observed("Predict", self.predict),
+            "Classify": self._observed("Classify", self.classify),
+            "Regress": self._observed("Regress", self.regress),
+            "MultiInference": self.multi_inference,  # TensorFlow Serving has no series for it
         }
         found = [Endpoint(methods[name], answer, tfs_words) for name, answer in answers.items()]
         return [*found, Endpoint(methods["GetModelMetadata"], self.metadata, tfs_words, runs_on="event loop")]
+
+    def _observed(self, api: str, answer: Answer) -> Answer:
+        """The answer, counted under TensorFlow Serving's names."""
+
+        def observed(request: Message, turn: Turn) -> Message:
+            status = StatusCode.OK
+            try:
+                return answer(request, turn)
+            except Exception as caught:
+                status = failure_of(caught, tfs_words).status
+                raise
+            finally:
+                name = request.model_spec.name
+                model = name if self._serving.registry.is_served(name) else ""
+                time_us = (perf_counter_ns() - turn.arrived_ns) * 1e-3
+                self._serving.metrics.observe(model, status.name, api, "GRPC", time_us)
+
+        return observed
 
     def predict(self, request: Message, turn: Turn) -> Message:
         """Tensors in, tensors out.
