@@ -47,7 +47,7 @@ _ONE = {
 _TEXT = {"lower": "lowercase", "lcase": "lowercase", "upper": "uppercase", "ucase": "uppercase", "trim": "trim"}
 _COMPARE = {"<": "less", "<=": "less_equal", ">": "greater", ">=": "greater_equal"}
 _LOG_POSITIVE = {"log", "log10", "log2"}
-_DEPTH_LIMIT = 100
+_DEPTH_LIMIT = 40
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class _Reader:
     """Reads a statement from left to right."""
 
     def __init__(self, frame: Frame, statement: str) -> None:
-        self.frame, self.graph, self.at, self.depth = frame, frame.graph, 0, 0
+        self.frame, self.graph, self.at, self.depth, self.in_text = frame, frame.graph, 0, 0, 0
         self.tokens: list[_Token] = []
         place = 0
         while statement[place:].strip():
@@ -226,7 +226,11 @@ class _Reader:
             return self.cast()
         name = self.name()
         if token.kind == "name" and self.next.word == "(":
-            return self.call(name.lower(), self.arguments())
+            takes_text = int(name.lower() in {*_TEXT, "concat"})
+            self.in_text += takes_text
+            given = self.arguments()
+            self.in_text -= takes_text
+            return self.call(name.lower(), given)
         return self.field(name)
 
     def field(self, name: str) -> Value:
@@ -234,7 +238,9 @@ class _Reader:
         following, after = (
             self.tokens[self.at + i] if self.at + i < len(self.tokens) else _Token("end", "") for i in (0, 1)
         )
-        if not self.frame.has(name) and following.word in {"=", "==", "<>", "!="} and after.kind == "text":
+        if not self.frame.has(name) and following.word in {"=", "==", "<>", "!=", "WHEN"} and after.kind == "text":
+            return self.frame.string(name)
+        if not self.frame.has(name) and self.in_text:
             return self.frame.string(name)
         if not self.frame.has(name) and following.word == "IN":
             inside = self.tokens[self.at + 2] if self.at + 2 < len(self.tokens) else after
