@@ -15,7 +15,6 @@ MAX_BATCH_SIZES: Final = 1024
 """Different batch sizes that are told apart; further ones count as the next power of two."""
 
 _PARTS: Final = ("compute_input", "compute_infer", "compute_output")
-_ALL: Final = ("success", "fail", "queue", *_PARTS, "cache_hit", "cache_miss")
 
 
 @dataclass(frozen=True)
@@ -34,11 +33,6 @@ class Times:
     compute_infer: int = 0
     compute_output: int = 0
 
-    @property
-    def total(self) -> int:
-        """From arrival to the whole answer."""
-        return self.queue + self.compute_input + self.compute_infer + self.compute_output
-
 
 @dataclass
 class VersionStatistics:
@@ -48,8 +42,10 @@ class VersionStatistics:
     _last_inference_ms: int = 0
     _inference_count: int = 0
     _execution_count: int = 0
-    _counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_ALL, 0))
-    _ns: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_ALL, 0))
+    _failures: list[int] = field(default_factory=lambda: [0, 0])
+    """Count, ns."""
+    _spent_ns: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
+    """Of answered requests: queue, compute_input, compute_infer, compute_output."""
     _batches: dict[int, list[int]] = field(default_factory=dict)
 
     def add(self, rows: int, times: Times) -> None:
@@ -60,24 +56,26 @@ class VersionStatistics:
             times: of the request.
         """
         now_ms = time_ns() // 1_000_000
-        spent = (times.compute_input, times.compute_infer, times.compute_output)
         with self._lock:
             self._last_inference_ms = now_ms
             self._inference_count += rows
             self._execution_count += 1
-            for name, ns in zip(("success", "queue", *_PARTS), (times.total, times.queue, *spent), strict=True):
-                self._counts[name] += 1
-                self._ns[name] += ns
+            spent = self._spent_ns
+            spent[0] += times.queue
+            spent[1] += times.compute_input
+            spent[2] += times.compute_infer
+            spent[3] += times.compute_output
             batch = self._batch(rows)
             batch[0] += 1
-            for part, ns in enumerate(spent, 1):
-                batch[part] += ns
+            batch[1] += times.compute_input
+            batch[2] += times.compute_infer
+            batch[3] += times.compute_output
 
     def add_failure(self, ns: int) -> None:
         """Count a request that was refused or failed, `ns` nanoseconds after it arrived."""
         with self._lock:
-            self._counts["fail"] += 1
-            self._ns["fail"] += ns
+            self._failures[0] += 1
+            self._failures[1] += ns
 
     def _batch(self, rows: int) -> list[int]:
         """[count, then ns of each part] of a batch size."""
@@ -88,11 +86,16 @@ class VersionStatistics:
     def as_json(self, name: str, version: int) -> dict[str, Any]:
         """One item of `model_stats`; counts and nanoseconds since the version was first asked."""
         with self._lock:
-            durations = {part: {"count": self._counts[part], "ns": self._ns[part]} for part in _ALL}
+            count = self._execution_count
+            spent_ns = dict(zip(("queue", *_PARTS), self._spent_ns, strict=True))
+            durations = {"success": {"count": count, "ns": sum(self._spent_ns)}}
+            durations |= {"fail": {"count": self._failures[0], "ns": self._failures[1]}}
+            durations |= {part: {"count": count, "ns": ns} for part, ns in spent_ns.items()}
+            durations |= {part: {"count": 0, "ns": 0} for part in ("cache_hit", "cache_miss")}
             batches = [
                 {"batch_size": rows}
-                | {part: {"count": count, "ns": ns} for part, ns in zip(_PARTS, spent, strict=True)}
-                for rows, (count, *spent) in sorted(self._batches.items())
+                | {part: {"count": times, "ns": ns} for part, ns in zip(_PARTS, spent, strict=True)}
+                for rows, (times, *spent) in sorted(self._batches.items())
             ]
             return {
                 "name": name,

@@ -33,16 +33,13 @@ def count_elements(name: str, shape: Sequence[int]) -> int:
     Raises:
         RequestError: a size, or their product, is beyond int64.
     """
-    text = f"[{','.join(map(str, shape))}]"
-    if any(size > _INT64_MAX for size in shape):
-        raise RequestError(f"invalid shape for input '{name}': shape {text} contains one or more invalid dimensions")
     count = math.prod(shape)
-    if count > _INT64_MAX:
-        raise RequestError(
-            f"invalid shape for input '{name}': shape {text} causes total element count to exceed maximum size of "
-            f"{_INT64_MAX}"
-        )
-    return count
+    if count <= _INT64_MAX and max(shape, default=0) <= _INT64_MAX:
+        return count
+    text = f"invalid shape for input '{name}': shape [{','.join(map(str, shape))}]"
+    if max(shape) > _INT64_MAX:
+        raise RequestError(f"{text} contains one or more invalid dimensions")
+    raise RequestError(f"{text} causes total element count to exceed maximum size of {_INT64_MAX}")
 
 
 def count_bytes(name: str, datatype: str, elements: int) -> int:
