@@ -44,6 +44,9 @@ class Serving:
         statistics: what was answered so far, by model version.
         metrics: what Prometheus reads.
         allows_cross_origin: whether web pages of other origins may call.
+        answers_tensor_content: whether gRPC answers TensorFlow's tensors as `tensor_content`, not in typed fields.
+        reload_config: takes the `ModelConfigList` of a reload request, see `grpc/tfs_models.py`; None where the models
+            are fixed at start.
         model: the model of paths that name none; empty where the port was not given one.
         environment: environment variables, for the platforms that configure by them.
     """
@@ -57,6 +60,8 @@ class Serving:
     statistics: Statistics = field(default_factory=Statistics)
     metrics: RequestMetrics = field(default_factory=RequestMetrics)
     allows_cross_origin: bool = False
+    answers_tensor_content: bool = False
+    reload_config: Callable[[Any], None] | None = None
     model: str = ""
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -15,7 +16,13 @@ from recserve.serving.dialects import DIALECTS
 from recserve.serving.grpc.server import GrpcOptions, GrpcServer, build_endpoints, build_grpc, services_of
 from recserve.wire.pool import methods_of
 from recserve.wire.tensor_proto import encode_tensor
-from recserve.wire.tensorflow_serving import PREDICTION_SERVICE, PredictRequest
+from recserve.wire.tensorflow_serving import (
+    MODEL_SERVICE,
+    PREDICTION_SERVICE,
+    PredictRequest,
+    PredictResponse,
+    ReloadConfigRequest,
+)
 
 CODE = grpc.StatusCode
 PREDICT = f"/{PREDICTION_SERVICE}/Predict"
@@ -39,6 +46,28 @@ def test_every_method_of_every_service_is_answered(serving_of: Any) -> None:
 def test_the_dialects_lead_here(name: str) -> None:
     assert DIALECTS[name].transport == "grpc"
     assert DIALECTS[name].load_builder() is build_grpc
+
+
+def test_the_dialects_take_their_options_from_what_is_served(serving_of: Any, fakes: Any) -> None:
+    taken: list[Any] = []
+    serving = replace(
+        serving_of([fakes["half_plus_two"]()], max_body_bytes=100 << 20),
+        answers_tensor_content=True,
+        reload_config=taken.append,
+    )
+    server = build_grpc(serving, "127.0.0.1", 0)
+    try:
+        options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+        with grpc.insecure_channel(f"127.0.0.1:{server.port}", options=options) as channel:
+            answer = channel.unary_unary(PREDICT)(predict("half_plus_two", 18 << 20), timeout=60)
+            assert len(PredictResponse.FromString(answer).outputs["y"].tensor_content) == 72 << 20
+            request = ReloadConfigRequest()
+            request.config.model_config_list.config.add(name="a", base_path="/a", model_platform="tensorflow")
+            path = f"/{MODEL_SERVICE}/HandleReloadConfigRequest"
+            channel.unary_unary(path)(request.SerializeToString(), timeout=20)
+        assert taken[0].config[0].name == "a"
+    finally:
+        server.stop(0)
 
 
 def test_a_stopped_server_ends_running_calls_first(serving_of: Any, fakes: Any) -> None:

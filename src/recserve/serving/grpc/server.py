@@ -143,7 +143,11 @@ def build_grpc(serving: Serving, host: str, port: int) -> GrpcServer:
     Raises:
         ConfigError: the address cannot be listened on.
     """
-    options = GrpcOptions(max_message_bytes=min(INT32_MAX, max(64 << 20, serving.limits.max_body_bytes)))
+    options = GrpcOptions(
+        max_message_bytes=min(INT32_MAX, max(64 << 20, serving.limits.max_body_bytes)),
+        as_content=serving.answers_tensor_content,
+        reload_config=serving.reload_config,
+    )
     return GrpcServer(serving, host, port, options)
 
 
