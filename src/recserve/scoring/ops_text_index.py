@@ -6,12 +6,13 @@ import json
 import math
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 
 from recserve.scoring.cells import RowFailure
-from recserve.scoring.op import define
+from recserve.scoring.op import define, numbers
 from recserve.scoring.ops_text import compiled_pattern
 from recserve.scoring.params import Param
 
@@ -37,6 +38,11 @@ def _check(dtypes: Any, params: Params) -> str | None:  # noqa: ARG001
     return None if options["weights"] in WEIGHTS else f"weights {options['weights']!r} is none of {', '.join(WEIGHTS)}"
 
 
+def _check_terms(dtypes: Any, params: Params) -> str | None:
+    wrong = [term for term in params["terms"] if not isinstance(term, str)]
+    return f"the term {wrong[0]!r} is no text" if wrong else _check(dtypes, params)
+
+
 @define("text_index", "string string", "number", params={"options": Param("text")}, check=_check)
 def text_index(params: Params, text: str, term: str) -> float:
     """The weight of a term (one word or several in a row) in a text.
@@ -50,16 +56,42 @@ def text_index(params: Params, text: str, term: str) -> float:
     Raises:
         RowFailure: a pattern is none, or a recursive table never comes to an end.
     """
-    options = params["options"]
+    return _weight(params["options"], text, term)
+
+
+@define(
+    "text_indexes",
+    "string",
+    numbers(lambda params: len(params["terms"])),
+    params={"terms": Param("values"), "options": Param("text")},
+    has_many=True,
+    check=_check_terms,
+)
+def text_indexes(params: Params, text: str) -> tuple[float, ...]:
+    """`text_index` of many terms in one text: one result a term."""
+    return tuple(_weight(params["options"], text, term) for term in params["terms"])
+
+
+def _weight(options: str, text: str, term: str) -> float:
     # Terms are normalised as the text is, so that a rule for "isn't" holds on both sides.
-    count = _count(_words(options, text), _words(options, term), _read(options))
-    weights = _read(options)["weights"]
-    if weights == "binary":
+    words, wanted, found = _words(options, text), _words(options, term), _read(options)
+    if len(wanted) == 1 and not found["distance"]:
+        count = _counts(options, text)[wanted[0] if found["case_sensitive"] else wanted[0].casefold()]
+    else:
+        count = _count(words, wanted, found)
+    if found["weights"] == "binary":
         return float(count > 0)
-    return math.log10(1.0 + count) if weights == "logarithmic" else float(count)
+    return math.log10(1.0 + count) if found["weights"] == "logarithmic" else float(count)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
+def _counts(options: str, text: str) -> Counter[str]:
+    """How often each word is in a text."""
+    words = _words(options, text)
+    return Counter(words if _read(options)["case_sensitive"] else [word.casefold() for word in words])
+
+
+@lru_cache(maxsize=16384)
 def _words(options: str, text: str) -> tuple[str, ...]:
     """The words of a text after its replacements."""
     found = _read(options)

@@ -18,6 +18,7 @@ from recserve.importers.pmml.models import find_model, lower_model
 from recserve.importers.pmml.output import predicted
 from recserve.importers.pmml.results import Result
 from recserve.importers.pmml.scope import Scope, Typed
+from recserve.importers.pmml.text_index import Terms
 from recserve.importers.pmml.transformations import read_functions
 from recserve.scoring.graph import Graph
 
@@ -42,9 +43,16 @@ def read(path: Path) -> ImportedModel:
 
 def _lower(document: Document) -> ImportedModel:
     root = document.root
-    graph, report = Graph(), Report("pmml")
-    scope = Scope(graph, document, report, read_dictionary(root), read_functions(root))
     element = find_model(root)
+    terms = Terms()
+    if any(one.tag == "TextIndex" for one in root.walk()):
+        first = _scope(document)
+        first.terms = terms
+        lower_model(element, first)
+    terms.finish()
+    scope = _scope(document)
+    scope.terms = terms
+    graph, report = scope.graph, scope.report
     result = lower_model(element, scope)
     outputs = _outputs(result, scope)
     for name, typed in outputs.items():
@@ -58,6 +66,12 @@ def _lower(document: Document) -> ImportedModel:
         inputs.setdefault(name, _DTYPES[_raw(data.data_type if data else "string")])
     specs = [Output(name, _DTYPES[typed.value.dtype], (name,)) for name, typed in outputs.items()]
     return ImportedModel(program, inputs, specs, report)
+
+
+def _scope(document: Document) -> Scope:
+    """The scope around the model."""
+    root = document.root
+    return Scope(Graph(), document, Report("pmml"), read_dictionary(root), read_functions(root))
 
 
 def _raw(data_type: str) -> str:

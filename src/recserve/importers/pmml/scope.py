@@ -14,6 +14,7 @@ from recserve.importers.model import Report
 from recserve.importers.pmml import datatypes
 from recserve.importers.pmml.dictionary import DataField
 from recserve.importers.pmml.document import Document, Element
+from recserve.importers.pmml.text_index import Terms
 from recserve.importers.pmml.texts import TextFunctions
 from recserve.scoring.graph import Graph, Value
 from recserve.scoring.ops_dates import epoch_day
@@ -85,6 +86,7 @@ class Scope:
         math: "double", or "float" where the model asks to round each step to float32 (x-mathContext).
         parent: of the model around this one, or None.
         target: of this scope's model.
+        terms: of TextIndex elements.
         calls: defined functions whose bodies are being read.
         dictionary: data fields by name.
         functions: `DefineFunction` elements by name.
@@ -111,6 +113,7 @@ class Scope:
         self._fields: dict[str, Field] = {}
         self._open: set[str] = set()
         self.calls: tuple[Element, ...] = parent.calls if parent else ()
+        self.terms: Terms = parent.terms if parent else Terms()
         self.texts: TextFunctions = parent.texts if parent else TextFunctions(graph)
 
     def child(self) -> Scope:

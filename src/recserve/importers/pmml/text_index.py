@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from recserve.importers.pmml.arrays import read_table
 from recserve.importers.pmml.document import Element
-from recserve.importers.pmml.scope import Scope, Typed
+from recserve.scoring.graph import Value
+
+if TYPE_CHECKING:
+    from recserve.importers.pmml.scope import Scope, Typed
 
 WEIGHTS: Final = ("termFrequency", "binary", "logarithmic", "augmentedNormalizedTermFrequency")
 
 
 def lower_text_index(element: Element, scope: Scope, lower: Callable[[Element, Scope], Typed]) -> Typed:
     """The weight of a term (the inner expression) in a text (a field); missing where either is."""
+    from recserve.importers.pmml.scope import Typed
+
     weights = element.choice("localTermWeights", WEIGHTS, "termFrequency")
     if weights == "augmentedNormalizedTermFrequency":
         raise element.unsupported("localTermWeights augmentedNormalizedTermFrequency is not read")
@@ -36,8 +41,38 @@ def lower_text_index(element: Element, scope: Scope, lower: Callable[[Element, S
         "word": element.get("wordRE", element.get("x-wordRE")),
         "tables": [_normalization(child, case_sensitive, distance) for child in element.all("TextIndexNormalization")],
     }
-    value = scope.graph.apply("text_index", text.value, term.value, options=json.dumps(options))
-    return Typed(value, "double" if weights == "logarithmic" else "integer")
+    data_type = "double" if weights == "logarithmic" else "integer"
+    encoded = json.dumps(options)
+    if term.text is None:
+        return Typed(scope.graph.apply("text_index", text.value, term.value, options=encoded), data_type)
+    return Typed(scope.terms.weigh(element, text.value, term.text, encoded), data_type)
+
+
+class Terms:
+    """The constant terms of a document's TextIndex elements, so that one op weighs all of them in a text at once.
+
+    A document is lowered twice where it has any: the first time collects the terms.
+    """
+
+    def __init__(self) -> None:
+        self._places: dict[Element, dict[str, int]] = {}
+        self._values: dict[tuple[Element, int], list[Value]] = {}
+        self.is_complete = False
+
+    def finish(self) -> None:
+        """All terms are known."""
+        self.is_complete = True
+
+    def weigh(self, element: Element, text: Value, term: str, options: str) -> Value:
+        """The weight of a term in a text; only a placeholder until all terms are known."""
+        places = self._places.setdefault(element, {})
+        place = places.setdefault(term, len(places))
+        if not self.is_complete:
+            return text.graph.missing("number")
+        key = (element, text.number)
+        if key not in self._values:
+            self._values[key] = text.graph.apply_many("text_indexes", [text], terms=list(places), options=options)
+        return self._values[key][place]
 
 
 def _normalization(element: Element, case_sensitive: bool, distance: int) -> dict[str, Any]:
