@@ -74,7 +74,7 @@ protos: $(INSTALLED) ## Compile the .proto files of src/recserve/wire into its d
 
 lock: $(INSTALLED) ## Resolve dependencies into requirements/*.lock after a change of pyproject.toml; ARGS=--upgrade
 	$(PIP) install --quiet $(UV)
-	$(BIN)/$(COMPILE) --extra train --extra text --extra dev --output-file requirements/dev.lock $(ARGS)
+	$(BIN)/$(COMPILE) --extra train --extra text --extra remote --extra otel --extra dev --output-file requirements/dev.lock $(ARGS)
 	$(BIN)/$(COMPILE) --constraint requirements/dev.lock --output-file requirements/serve.lock $(ARGS)
 
 clean: ## Remove .venv, caches and compiled kernels
