@@ -42,6 +42,13 @@ def test_a_constant_that_would_be_nan_stays_an_op() -> None:
     assert ops_of(optimised(graph)) == ["constant", "divide", "is_nan"]
 
 
+def test_logic_of_one_condition_is_the_condition() -> None:
+    graph = Graph()
+    x = graph.input("x", "boolean")
+    graph.output("y", graph.apply("or", graph.apply("and", graph.apply("coalesce", x))))
+    assert ops_of(optimised(graph)) == ["input"]
+
+
 @settings(max_examples=25)
 @given(st.integers(0, 2**32))
 def test_a_drawn_graph_means_the_same_after_all_passes(seed: int) -> None:

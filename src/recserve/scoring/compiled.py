@@ -180,8 +180,14 @@ class Compiled:
 
     def _run_python(self, number: int, workspace: Workspace, call: Call) -> None:
         op, count = self._python[number], int(workspace.run[at.ROWS])
+        data, state = workspace.data, workspace.state
+        if count == 1 and op.spec.block is None:
+            slots = [self.slots.of[value] for value in op.node.args]
+            row = op.run_row([data.item(slot, 0) for slot in slots], [state.item(slot, 0) for slot in slots], call)
+            for value, x, found_state in zip(op.node.results, *row, strict=True):
+                data[self.slots.of[value], 0], state[self.slots.of[value], 0] = x, found_state
+            return
         args = [self.slots.of[value] for value in op.node.args]
         outs = [self.slots.of[value] for value in op.node.results]
-        xs, states = workspace.data[args, :count], workspace.state[args, :count]
-        results, found = op.run(xs, states, call)
-        workspace.data[outs, :count], workspace.state[outs, :count] = results, found
+        results, found = op.run(data[args, :count], state[args, :count], call)
+        data[outs, :count], state[outs, :count] = results, found

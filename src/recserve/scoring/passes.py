@@ -12,17 +12,24 @@ from recserve.scoring.graph import Graph, Node, Value
 from recserve.scoring.op import OPS
 from recserve.scoring.reference import apply_op
 
+_OF_ONE = ("and", "or", "coalesce")
+"""Ops that give their argument back where they have one."""
 _SOURCES = ("input", "unparsed", "constant", "failure")
 
 
 def optimised(graph: Graph) -> Graph:
-    """A new graph with the same outputs and guards; ops that give constants are folded, unused ones are gone."""
+    """A new graph with the same outputs and guards, without ops that give constants or an argument, or are unused."""
     found = Graph()
     moved: dict[int, Value] = {}
     cells: dict[int, Cell] = {}
     live = live_nodes(graph)
     for i, node in enumerate(graph.nodes):
         if not live[i]:
+            continue
+        if node.op in _OF_ONE and len(node.args) == 1:
+            moved[node.first] = moved[node.args[0]]
+            if node.args[0] in cells:
+                cells[node.first] = cells[node.args[0]]
             continue
         results = _folded(found, node, cells)
         if results is None:

@@ -45,6 +45,8 @@ class PythonOp:
         self.node = node
         self.spec = OPS[node.op]
         self.dtypes = tuple(dtypes)
+        # Ops on texts alone do no arithmetic that NumPy could warn of; to be quiet costs microseconds.
+        self.may_warn = any(dtype in {"number", "boolean"} for dtype in self.dtypes)
 
     def run(self, xs: F64, states: U8, call: Call) -> tuple[F64, U8]:
         """Results for a block of rows.
@@ -67,7 +69,7 @@ class PythonOp:
         for i, row in enumerate(first.tolist()):
             key = self.node.first, xs[:, row].tobytes() + states[:, row].tobytes()
             if key not in call.memo:
-                call.memo[key] = self._apply(xs[:, row].tolist(), states[:, row].tolist(), call)
+                call.memo[key] = self.run_row(xs[:, row].tolist(), states[:, row].tolist(), call)
             results[:, i], found[:, i] = call.memo[key]
         return results[:, where], found[:, where]
 
@@ -87,10 +89,14 @@ class PythonOp:
         results[found == MISSING_STATE] = np.nan
         return results, found
 
-    def _apply(self, row: Sequence[float], states: Sequence[int], call: Call) -> Row:
+    def run_row(self, row: Sequence[float], states: Sequence[int], call: Call) -> Row:
+        """Results of one row of arguments."""
         given = zip(row, states, self.dtypes, strict=True)
         cells = [decode(x, state, dtype, call) for x, state, dtype in given]
-        with np.errstate(all="ignore"):
+        if self.may_warn:
+            with np.errstate(all="ignore"):
+                results = apply_op(self.spec, self.node.params, cells, len(self.node.dtypes))
+        else:
             results = apply_op(self.spec, self.node.params, cells, len(self.node.dtypes))
         values = tuple(encode(cell, dtype, call) for cell, dtype in zip(results, self.node.dtypes, strict=True))
         return values, tuple(cell.state for cell in results)

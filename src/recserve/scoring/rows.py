@@ -71,8 +71,8 @@ class RowScorer:
         known, get = self._compiled.texts.known, row.get
         for column, dtype, tells_unparsed in self._sources:
             raw = get(column)
-            if type(raw) is float and dtype == "number" and not tells_unparsed:
-                values.append(raw)
+            if type(raw) is float and dtype != "string":
+                values.append(_encode_float(raw, dtype)[tells_unparsed] if dtype != "number" or tells_unparsed else raw)
             elif raw is None:
                 values.append(0.0 if tells_unparsed else _NAN)
             elif type(raw) is str and dtype == "string" and not tells_unparsed and raw in known:
@@ -110,6 +110,13 @@ def _encode(column: str, raw: Any, dtype: str, texts: Codes) -> tuple[float, flo
         return encode_cell(raw, dtype, texts)
     except DataError as error:
         raise error.at(f"column {column!r}") from None
+
+
+def _encode_float(raw: float, dtype: str) -> tuple[float, float]:
+    """`encode_cell` of a float, for numbers and booleans."""
+    if dtype == "number" or raw in {0.0, 1.0}:
+        return raw, 0.0
+    return _NAN, float(raw == raw)  # noqa: PLR0124  (NaN is missing, not wrong)
 
 
 def _value(x: float, dtype: DType, texts: Codes) -> Any:
