@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recserve.serving.tfs.documents import read_document
+from recserve.serving.tfs.documents import MAX_EXACT_BYTES, read_document
 from recserve.serving.tfs.errors import WireError
 from recserve.serving.tfs.json_parser import parse_exactly
 
@@ -90,3 +90,22 @@ def test_a_document_is_an_object(body: bytes, message: str) -> None:
 def test_true_and_false_are_told() -> None:
     assert read_document(b'{"a": true}').has_literals
     assert not read_document(b'{"a": 1}').has_literals
+
+
+def test_a_large_body_is_read_strictly() -> None:
+    numbers = b"1," * (MAX_EXACT_BYTES // 2)
+    with pytest.raises(WireError) as caught:
+        read_document(b'{"a": [' + numbers + b"Inf]}")
+    assert caught.value.message.startswith("JSON Parse error: ")
+    assert caught.value.message.endswith(f"(a body of more than {MAX_EXACT_BYTES} bytes is read strictly)")
+    assert len(read_document(b'{"a": [' + numbers + b"NaN]}").members["a"]) == MAX_EXACT_BYTES // 2 + 1
+
+
+@pytest.mark.parametrize("depth", [100, 980, 1000, 1020, 1030, 3000])
+def test_every_depth_is_read_alike(depth: int) -> None:
+    body = b'{"a:b": ' + b"[" * depth + b"]" * depth + b"}"
+    assert list(read_document(body).members) == ["a:b"]
+
+
+def test_a_colon_in_a_text_is_no_key() -> None:
+    assert read_document(b'{"a": "x:y", "b": 9223372036854775807}').members == {"a": "x:y", "b": 2**63 - 1}

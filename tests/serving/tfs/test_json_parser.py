@@ -106,3 +106,24 @@ def test_deep_nesting_is_checked_and_not_kept() -> None:
     assert depth == MAX_DEPTH
     with pytest.raises(WireError, match="Missing a comma or ]"):
         parse_exactly(b"[" * 2000 + b"1}" + b"]" * 2000)
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(st.tuples(st.integers(1, 600), st.sampled_from(["[]", "[ ]", "[\n", "{}", "[{"])), max_size=6),
+    st.integers(-3, 3),
+)
+def test_runs_of_brackets_are_checked_like_single_ones(runs: list[tuple[int, str]], surplus: int) -> None:
+    opening = "".join("".join('{"a":' if mark == "{" else mark for mark in kind[0]) * count for count, kind in runs)
+    brackets = [mark for mark in opening if mark in "[{"]
+    closing = [{"[": "]", "{": "}"}[mark] for mark in reversed(brackets)]
+    text = opening + "1" + " ".join(closing[: len(closing) + min(surplus, 0)])
+    if surplus < 0 and brackets:
+        with pytest.raises(WireError, match="Missing a comma or "):
+            parse_exactly(text.encode())
+    else:
+        parse_exactly(text.encode())
+        if brackets:
+            wrong = "}" if closing[-1] == "]" else "]"
+            with pytest.raises(WireError, match="Missing a comma or "):
+                parse_exactly((text[:-1] + wrong).encode())

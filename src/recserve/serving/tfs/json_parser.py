@@ -32,6 +32,8 @@ _CONSTANTS: Final = (
     (b"-Infinity", float("-inf")),
     (b"-Inf", float("-inf")),
 )
+_OPENING_RUN: Final = re.compile(rb"\[(?:[ \t\r\n]*\[)*")
+_CLOSING_RUN: Final = re.compile(rb"\](?:[ \t\r\n]*\])*")
 _ESCAPES: Final = {ord(a): b for a, b in zip('"\\/bfnrt', '"\\/\b\f\n\r\t', strict=True)}
 _TOO_DEEP: Final[list[Any]] = []
 
@@ -82,11 +84,7 @@ class _Parser:
         """A whole scalar, or `_OPENED` after the bracket of a container."""
         first = self._peek()
         if first in (b"[", b"{"):
-            self._at += 1
-            if len(self._kinds) < MAX_DEPTH:
-                self._open.append([] if first == b"[" else {})
-                self._keys.append("")
-            self._kinds += first
+            self._enter(first)
             return _OPENED
         if first == b'"':
             return self._string()
@@ -95,6 +93,17 @@ class _Parser:
                 self._at += len(word)
                 return value
         return self._number()
+
+    def _enter(self, bracket: bytes) -> None:
+        """Go into a container; below what is kept, into all that open here."""
+        if len(self._kinds) < MAX_DEPTH:
+            self._open.append([] if bracket == b"[" else {})
+            self._keys.append("")
+        elif bracket == b"[" and (run := _OPENING_RUN.match(self._body, self._at)):
+            self._kinds += b"[" * (run[0].count(b"[") - 1)
+            self._at = run.end() - 1
+        self._kinds += bracket
+        self._at += 1
 
     def _first(self) -> Any:
         """What comes after an opening bracket: the first value, or the container itself where it is empty."""
@@ -123,6 +132,12 @@ class _Parser:
 
     def _close(self) -> Any:
         depth = len(self._kinds)
+        run = _CLOSING_RUN.match(self._body, self._at - 1) if depth > MAX_DEPTH else None
+        count = 0 if run is None else run[0].count(b"]")
+        if run is not None and depth - count >= MAX_DEPTH and self._kinds.endswith(b"[" * count):
+            self._at = run.end()
+            del self._kinds[-count:]
+            return _TOO_DEEP
         del self._kinds[-1:]
         if depth > MAX_DEPTH:
             return _TOO_DEEP
@@ -215,6 +230,29 @@ class _Parser:
 
 
 _OPENED: Final = object()
+
+
+def has_equal_keys(text: str) -> bool:
+    """Whether an object somewhere in a JSON text has a key twice, or is nested too deeply to tell."""
+    try:
+        _CHECKING.decode(text)
+    except (_EqualKeysError, RecursionError):
+        return True
+    return False
+
+
+class _EqualKeysError(Exception):
+    """An object has a key twice."""
+
+
+def _refuse_equal_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) < len(pairs):
+        raise _EqualKeysError
+    return document
+
+
+_CHECKING: Final = json.JSONDecoder(object_pairs_hook=_refuse_equal_keys)
 
 
 def read_standard(text: str) -> Any:
