@@ -73,10 +73,7 @@ def walk_meaning(tree: Tree, row: list[float]) -> float:
             offset, size, bits = test  # type: ignore[misc]
             outside = outside or not offset <= x < offset + size
             contains = not outside and not math.isnan(x) and bool(bits >> int(x - offset) & 1)
-        if math.isnan(x) or outside:
-            goes_right = not na_left
-        else:
-            goes_right = direction != 1 and contains
+        goes_right = not na_left if math.isnan(x) or outside else direction != 1 and contains
         tree = right if goes_right else left
     return tree
 
@@ -129,7 +126,7 @@ def test_old_versions_send_levels_outside_of_a_set_left() -> None:
 def test_any_cut_of_a_tree_is_refused() -> None:
     data = encode((0, 2, 1.0, (2, 3, (1, 20, 77), 1.0, 2.0), (1, 3, {1, 3}, 3.0, 4.0)))
     for length in range(len(data)):
-        with pytest.raises(ConfigError, match="tree.bin"):
+        with pytest.raises(ConfigError, match=r"tree\.bin"):
             TreeReader(DOMAINS, 1.4).read(data[:length], "tree.bin")
 
 

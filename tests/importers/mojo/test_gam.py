@@ -106,7 +106,7 @@ def test_thin_plates_add_radial_functions_and_polynomials(make_mojo: Make) -> No
 
 
 def test_ordinal_models_take_the_first_positive_score(make_mojo: Make) -> None:
-    table = np.stack([BETA, BETA + [0, 0, 0, 0, 0, 2.0], np.zeros(6)])
+    table = np.stack([BETA, BETA + np.array([0, 0, 0, 0, 0, 2.0]), np.zeros(6)])
     more = {"family": "ordinal", "category": "Ordinal", "n_classes": 3, "beta center length per class": 6}
     parts = files() | {"beta_multinomial_centering": np.asarray(table, ">f8").tobytes()}
     found = read(make_mojo(info(**more), COLUMNS, {0: ["a", "b"], 5: ["u", "v", "w"]}, parts)).score(ROWS).outputs

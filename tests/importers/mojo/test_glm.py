@@ -93,7 +93,7 @@ def test_quasibinomial_classes_without_a_domain_are_0_and_1(make_mojo: Make) -> 
 def test_many_classes_share_by_softmax(make_mojo: Make) -> None:
     classes = {"category": "Multinomial", "family": "multinomial", "n_classes": 3}
     tables = [SMALL, [2 * x for x in SMALL], [-x for x in SMALL]]
-    found = score(make_mojo, ["a", "b", "c"], beta=sum(tables, []), **classes)
+    found = score(make_mojo, ["a", "b", "c"], beta=[x for table in tables for x in table], **classes)
     powers = np.exp(np.array([expected(table) for table in tables]))
     np.testing.assert_allclose([found[name] for name in "abc"], powers / powers.sum(axis=0))
 
@@ -101,7 +101,7 @@ def test_many_classes_share_by_softmax(make_mojo: Make) -> None:
 def test_ordinal_classes_are_differences_of_sigmoids(make_mojo: Make) -> None:
     classes = {"category": "Ordinal", "family": "ordinal", "n_classes": 3}
     tables = [SMALL, [*SMALL[:-1], 1.5], [0.0] * 5]
-    found = score(make_mojo, ["0", "1", "2"], beta=sum(tables, []), **classes)
+    found = score(make_mojo, ["0", "1", "2"], beta=[x for table in tables for x in table], **classes)
     low, high = (1 / (1 + np.exp(-np.array(expected(table)))) for table in tables[:2])
     np.testing.assert_allclose([found["p0"], found["p1"], found["p2"]], [low, high - low, 1 - high])
 

@@ -43,7 +43,7 @@ def evaluate(tree: Tree, row: np.ndarray) -> np.float32:
     return np.float32(tree["condition"][node])
 
 
-def write_binary(
+def write_binary(  # noqa: PLR0917  (what the file has)
     trees: list[Tree],
     objective: str,
     features: int,
@@ -54,8 +54,7 @@ def write_binary(
     """XGBoost's binary file of a gbtree."""
     classes = groups if groups > 1 else 0
     parts = [b"binf", struct.pack("<fIiiiII", base, features, classes, 0, 0, *version), bytes(4 * 27)]
-    for text in (objective, "gbtree"):
-        parts.append(struct.pack("<q", len(text)) + text.encode())
+    parts += [struct.pack("<q", len(text)) + text.encode() for text in (objective, "gbtree")]
     parts.append(struct.pack("<i", len(trees)) + bytes(39 * 4))
     for tree in trees:
         count = len(tree["left"])

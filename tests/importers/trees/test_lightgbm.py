@@ -101,8 +101,8 @@ leaf_value=1 2
 is_linear=1
 leaf_const=0.5 3
 num_features=1 0
-leaf_features=1  
-leaf_coeff=2  
+leaf_features=1
+leaf_coeff=2
 shrinkage=1
 
 

@@ -25,7 +25,9 @@ def make(functions: Functions, seed: int, groups: int = 1) -> tuple[list[Any], n
     return trees, rows
 
 
-def sums(functions: Functions, trees: list[Any], rows: np.ndarray, groups: int, base: float, late: bool) -> np.ndarray:
+def sums(  # noqa: PLR0917  (what a sum needs)
+    functions: Functions, trees: list[Any], rows: np.ndarray, groups: int, base: float, late: bool
+) -> np.ndarray:
     """float32, tree after tree; releases up to 1.2 added the base last."""
     found = np.zeros((len(rows), groups), np.float32)
     for i, row in enumerate(rows.astype(np.float32)):
