@@ -30,6 +30,10 @@ _SIZES: Final = struct.Struct("<QQ")
 _DIGEST_BYTES: Final = 32
 _ARRAY: Final = "$array"
 _DTYPES: Final = ("float64", "int64")
+_MALFORMED: Final = (
+    *(KeyError, TypeError, ValueError, IndexError, AttributeError),
+    *(RecursionError, MemoryError, OverflowError),
+)
 
 
 def to_bytes(graph: Graph) -> bytes:
@@ -72,7 +76,7 @@ def from_bytes(data: bytes) -> Graph:
         raise
     except ConfigError as error:
         raise BundleError(f"the stored program is wrong: {error}") from None
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
+    except _MALFORMED as error:
         raise BundleError(f"the stored program is malformed: {type(error).__name__}: {error}") from None
 
 
