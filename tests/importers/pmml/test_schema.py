@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -9,12 +10,16 @@ from recserve.errors import ConfigError
 Build = Any
 
 
+def plain(scores: Any) -> list[Any]:
+    return [None if math.isnan(value) else float(value) for value in scores.outputs["y"]]
+
+
 def scored(model: Any, cells: list[Any], field: str = "x") -> tuple[list[Any], dict[int, str]]:
     """Outputs with None for missing, and errors; both engines must agree."""
     found = model.score({field: cells})
     twin = model.score({field: cells}, reference=True)
-    values = [None if value != value else float(value) for value in found.outputs["y"]]
-    assert values == [None if value != value else float(value) for value in twin.outputs["y"]]
+    values = plain(found)
+    assert values == plain(twin)
     assert found.errors == twin.errors
     return values, found.errors
 

@@ -40,7 +40,7 @@ def check(model: Element, imported: ImportedModel) -> None:
     columns = columns or {next(iter(imported.inputs), ""): [None] * len(rows)}
     scores = imported.score(columns)
     for field, cells in expected:
-        _compare(field, cells, list(scores.outputs[field.need("field")]), scores.errors)
+        _compare(field, cells, scores.outputs[field.need("field")].tolist(), scores.errors)
     imported.report.notes.append(f"{len(rows)} rows of ModelVerification give the document's answers.")
 
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (documents are easier to read in one line)
 """Regression models: normalisations against plain Python, and what a document must not say."""
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recserve.errors import ConfigError
+import itertools
 
 Build = Any
 FIELDS = (
@@ -31,7 +33,7 @@ INVERSE = {
 def twin(method: str, ordinal: bool, sums: list[float]) -> list[float]:
     if ordinal and len(sums) > 2 and method not in ("softmax", "simplemax"):
         steps = [min(max(x, 0.0), 1.0) if method == "none" else INVERSE[method](x) for x in sums[:-1]]
-        return [steps[0], *[b - a for a, b in zip(steps, steps[1:], strict=False)], 1 - steps[-1]]
+        return [steps[0], *[b - a for a, b in itertools.pairwise(steps)], 1 - steps[-1]]
     if method == "softmax":
         powers = [math.exp(x - max(sums)) for x in sums]
         return [power / sum(powers) for power in powers]

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (documents are easier to read in one line)
 """Trees against a walk in plain Python, for each strategy."""
 
 from __future__ import annotations
