@@ -80,6 +80,7 @@ CROSS_CUTTING = {
     "tests/test_conformance.py": "answers of other systems",
     "tests/test_bad_input.py": "every public entry under wrong input",
     "tests/conformance/test_fg_cases.py": "answers of other feature generators",
+    "tests/conformance/test_interchange_cases.py": "answers of other evaluators of models",
     "tests/conformance/test_rest_cases.py": "answers of other servers",
 }
 
