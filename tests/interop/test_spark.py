@@ -52,151 +52,65 @@ def spark() -> Iterator[Any]:
     session.stop()
 
 
-def stages() -> dict[str, list[Any]]:
-    index = ft.StringIndexer(inputCols=["device", "city"], outputCols=["device_i", "city_i"], handleInvalid="keep")
-    code = ft.OneHotEncoder(inputCols=["device_i", "city_i"], outputCols=["device_o", "city_o"])
-    numbers = ft.VectorAssembler(inputCols=["age", "price", "ctr"], outputCol="num")
-    wide = [index, code, ft.VectorAssembler(inputCols=["age", "price", "device_o", "city_o"], outputCol="raw")]
-    tree = [index, ft.VectorAssembler(inputCols=["age", "price", "device_i", "city_i"], outputCol="raw")]
-    scaled = [*wide, ft.StandardScaler(inputCol="raw", outputCol="features", withMean=True)]
-    words = ft.Tokenizer(inputCol="title", outputCol="w")
-    click, cls, spend = {"labelCol": "click"}, {"labelCol": "cls"}, {"labelCol": "spend"}
-    num, raw = {"featuresCol": "num"}, {"featuresCol": "raw"}
-    selector = ft.UnivariateFeatureSelector(featuresCol="vi", outputCol="u", **click)
-    selector = selector.setFeatureType("continuous").setLabelType("categorical").setSelectionThreshold(3)
-    grid = cl.LogisticRegression(maxIter=5, **num, **click)
+CLICK, CLS, SPEND = {"labelCol": "click"}, {"labelCol": "cls"}, {"labelCol": "spend"}
+NUM, RAW = {"featuresCol": "num"}, {"featuresCol": "raw"}
+
+
+class Prefix:
+    """Stages that most pipelines begin with; they need a session."""
+
+    def __init__(self) -> None:
+        self.index = ft.StringIndexer(
+            inputCols=["device", "city"], outputCols=["device_i", "city_i"], handleInvalid="keep"
+        )
+        self.code = ft.OneHotEncoder(inputCols=["device_i", "city_i"], outputCols=["device_o", "city_o"])
+        self.numbers = ft.VectorAssembler(inputCols=["age", "price", "ctr"], outputCol="num")
+        coded = ft.VectorAssembler(inputCols=["age", "price", "device_o", "city_o"], outputCol="raw")
+        self.wide = [self.index, self.code, coded]
+        plain = ft.VectorAssembler(inputCols=["age", "price", "device_i", "city_i"], outputCol="raw")
+        self.tree = [self.index, plain]
+        self.scaled = [*self.wide, ft.StandardScaler(inputCol="raw", outputCol="features", withMean=True)]
+        self.words = ft.Tokenizer(inputCol="title", outputCol="w")
+
+
+def models(p: Prefix) -> dict[str, list[Any]]:
+    """Linear models, factors, naive Bayes and networks."""
+    grid = cl.LogisticRegression(maxIter=5, **NUM, **CLICK)
     return {
-        "logistic": [*scaled, cl.LogisticRegression(threshold=0.3, **click)],
-        "multinomial": [*scaled, cl.LogisticRegression(thresholds=[0.2, 0.3, 0.5], **cls)],
-        "forest": [*tree, cl.RandomForestClassifier(numTrees=5, seed=1, **raw, **cls)],
-        "boosting": [*tree, cl.GBTClassifier(maxIter=5, seed=1, **raw, **click)],
-        "tree": [*tree, cl.DecisionTreeClassifier(**raw, **click)],
-        "forest-regression": [*tree, rg.RandomForestRegressor(numTrees=5, seed=1, **raw, **spend)],
-        "boosting-regression": [*tree, rg.GBTRegressor(maxIter=5, seed=1, **raw, **spend)],
-        "linear": [*scaled, rg.LinearRegression(**spend)],
-        "gamma": [
-            numbers,
-            rg.GeneralizedLinearRegression(
-                family="gamma", link="log", linkPredictionCol="eta", labelCol="price", **num
-            ),
+        "logistic": [*p.scaled, cl.LogisticRegression(threshold=0.3, **CLICK)],
+        "multinomial": [*p.scaled, cl.LogisticRegression(thresholds=[0.2, 0.3, 0.5], **CLS)],
+        "linear": [*p.scaled, rg.LinearRegression(**SPEND)],
+        "svc": [
+            *p.wide,
+            ft.RobustScaler(inputCol="raw", outputCol="features", withCentering=True),
+            cl.LinearSVC(threshold=0.1, **CLICK),
         ],
-        "tweedie": [
-            numbers,
-            rg.GeneralizedLinearRegression(family="tweedie", variancePower=1.5, linkPower=0.0, labelCol="price", **num),
-        ],
-        "survival": [
-            numbers,
-            rg.AFTSurvivalRegression(labelCol="price", censorCol="click", quantilesCol="quantiles", **num),
-        ],
-        "isotonic": [rg.IsotonicRegression(featuresCol="age", **spend)],
         "factors": [
-            *wide,
+            *p.wide,
             ft.MinMaxScaler(inputCol="raw", outputCol="features"),
-            cl.FMClassifier(factorSize=3, maxIter=5, **click),
+            cl.FMClassifier(factorSize=3, maxIter=5, **CLICK),
         ],
         "factors-regression": [
-            *wide,
+            *p.wide,
             ft.MaxAbsScaler(inputCol="raw", outputCol="features"),
-            rg.FMRegressor(factorSize=3, maxIter=5, **spend),
-        ],
-        "svc": [
-            *wide,
-            ft.RobustScaler(inputCol="raw", outputCol="features", withCentering=True),
-            cl.LinearSVC(threshold=0.1, **click),
+            rg.FMRegressor(factorSize=3, maxIter=5, **SPEND),
         ],
         **{
-            f"bayes-{kind}": [*wide, cl.NaiveBayes(modelType=kind, **raw, **cls)]
+            f"bayes-{kind}": [*p.wide, cl.NaiveBayes(modelType=kind, **RAW, **CLS)]
             for kind in ("multinomial", "complement")
         },
-        "bayes-gaussian": [numbers, cl.NaiveBayes(modelType="gaussian", **num, **cls)],
-        "perceptron": [numbers, cl.MultilayerPerceptronClassifier(layers=[3, 4, 3], maxIter=20, seed=1, **num, **cls)],
-        "one-vs-rest": [numbers, cl.OneVsRest(classifier=cl.LogisticRegression(maxIter=5), **num, **cls)],
-        "k-means": [numbers, cu.KMeans(k=4, seed=1, **num)],
-        "k-means-cosine": [numbers, cu.KMeans(k=4, seed=1, distanceMeasure="cosine", **num)],
-        "bisecting": [numbers, cu.BisectingKMeans(k=4, seed=1, **num)],
-        "mixture": [numbers, cu.GaussianMixture(k=3, seed=1, **num)],
-        "hashed words": [
-            words,
-            ft.HashingTF(inputCol="w", outputCol="tf"),
-            ft.IDF(inputCol="tf", outputCol="features"),
-            cl.LogisticRegression(maxIter=5, **click),
+        "bayes-gaussian": [p.numbers, cl.NaiveBayes(modelType="gaussian", **NUM, **CLS)],
+        "perceptron": [
+            p.numbers,
+            cl.MultilayerPerceptronClassifier(layers=[3, 4, 3], maxIter=20, seed=1, **NUM, **CLS),
         ],
-        "counted words": [
-            ft.RegexTokenizer(inputCol="title", outputCol="w", pattern="\\W+"),
-            ft.StopWordsRemover(inputCol="w", outputCol="s", stopWords=["new"]),
-            ft.CountVectorizer(inputCol="s", outputCol="c"),
-            cl.DecisionTreeClassifier(featuresCol="c", **click),
-        ],
-        "word vectors": [
-            words,
-            ft.Word2Vec(inputCol="w", outputCol="features", vectorSize=5, minCount=1, seed=1),
-            cl.LogisticRegression(maxIter=5, **click),
-        ],
-        "hasher": [
-            ft.FeatureHasher(inputCols=["age", "price", "device", "city"], outputCol="features", numFeatures=64),
-            cl.LogisticRegression(maxIter=5, **click),
-        ],
-        "buckets": [
-            ft.Bucketizer(splits=[-math.inf, 30, 50, math.inf], inputCol="age", outputCol="ab"),
-            ft.QuantileDiscretizer(numBuckets=4, inputCol="price", outputCol="pb"),
-            ft.Imputer(inputCols=["ctr"], outputCols=["ctr2"]),
-            ft.VectorAssembler(inputCols=["ab", "pb", "ctr2"], outputCol="features"),
-            rg.LinearRegression(**spend),
-        ],
-        "polynomial": [
-            numbers,
-            ft.PolynomialExpansion(inputCol="num", outputCol="p", degree=3),
-            ft.Normalizer(inputCol="p", outputCol="features"),
-            rg.LinearRegression(**spend),
-        ],
-        "rotations": [
-            numbers,
-            ft.PCA(k=2, inputCol="num", outputCol="p"),
-            ft.DCT(inputCol="num", outputCol="d"),
-            ft.ElementwiseProduct(scalingVec=[1.0, 2.0, 3.0], inputCol="d", outputCol="e"),
-            ft.VectorAssembler(inputCols=["p", "e"], outputCol="features"),
-            rg.LinearRegression(**spend),
-        ],
-        "formula": [
-            ft.RFormula(formula="click ~ age + price + device + city + age:device"),
-            cl.LogisticRegression(maxIter=5),
-        ],
-        "sql": [
-            ft.SQLTransformer(
-                statement="SELECT *, log(price + 1D) AS lp, CASE WHEN device = 'ios' THEN 1D ELSE 0D END AS i FROM __THIS__"
-            ),
-            ft.VectorAssembler(inputCols=["lp", "i"], outputCol="features"),
-            cl.LogisticRegression(maxIter=5, **click),
-        ],
-        "selections": [
-            *tree,
-            ft.VectorIndexer(inputCol="raw", outputCol="vi", maxCategories=10, handleInvalid="keep"),
-            selector,
-            ft.VectorSlicer(inputCol="vi", outputCol="sl", indices=[0, 2]),
-            ft.VectorAssembler(inputCols=["u", "sl"], outputCol="features"),
-            cl.DecisionTreeClassifier(**click),
-        ],
-        "interaction": [
-            index,
-            code,
-            numbers,
-            ft.Interaction(inputCols=["num", "device_o", "ctr"], outputCol="features"),
-            ft.VectorSizeHint(inputCol="features", size=9, handleInvalid="error"),
-            rg.LinearRegression(**spend),
-        ],
-        "labels": [
-            *tree,
-            ft.Binarizer(threshold=40.0, inputCol="age", outputCol="old"),
-            ft.IndexToString(inputCol="device_i", outputCol="back", labels=["a", "b", "c", "d"]),
-            ft.VarianceThresholdSelector(featuresCol="raw", outputCol="features", varianceThreshold=0.1),
-            rg.LinearRegression(**spend),
-        ],
+        "one-vs-rest": [p.numbers, cl.OneVsRest(classifier=cl.LogisticRegression(maxIter=5), **NUM, **CLS)],
         "search": [
-            numbers,
+            p.numbers,
             tu.CrossValidator(
                 estimator=grid,
                 estimatorParamMaps=tu.ParamGridBuilder().addGrid(grid.regParam, [0.0, 0.1]).build(),
-                evaluator=ev.BinaryClassificationEvaluator(**click),
+                evaluator=ev.BinaryClassificationEvaluator(**CLICK),
                 numFolds=2,
                 seed=1,
             ),
@@ -204,15 +118,150 @@ def stages() -> dict[str, list[Any]]:
     }
 
 
+def trees_and_clusters(p: Prefix) -> dict[str, list[Any]]:
+    """Trees, clusters and an isotonic regression."""
+    return {
+        "forest": [*p.tree, cl.RandomForestClassifier(numTrees=5, seed=1, **RAW, **CLS)],
+        "boosting": [*p.tree, cl.GBTClassifier(maxIter=5, seed=1, **RAW, **CLICK)],
+        "tree": [*p.tree, cl.DecisionTreeClassifier(**RAW, **CLICK)],
+        "forest-regression": [*p.tree, rg.RandomForestRegressor(numTrees=5, seed=1, **RAW, **SPEND)],
+        "boosting-regression": [*p.tree, rg.GBTRegressor(maxIter=5, seed=1, **RAW, **SPEND)],
+        "k-means": [p.numbers, cu.KMeans(k=4, seed=1, **NUM)],
+        "k-means-cosine": [p.numbers, cu.KMeans(k=4, seed=1, distanceMeasure="cosine", **NUM)],
+        "bisecting": [p.numbers, cu.BisectingKMeans(k=4, seed=1, **NUM)],
+        "mixture": [p.numbers, cu.GaussianMixture(k=3, seed=1, **NUM)],
+        "isotonic": [rg.IsotonicRegression(featuresCol="age", **SPEND)],
+    }
+
+
+def generalized(p: Prefix) -> dict[str, list[Any]]:
+    """Generalized linear models."""
+    return {
+        "gamma": [
+            p.numbers,
+            rg.GeneralizedLinearRegression(
+                family="gamma", link="log", linkPredictionCol="eta", labelCol="price", **NUM
+            ),
+        ],
+        "tweedie": [
+            p.numbers,
+            rg.GeneralizedLinearRegression(family="tweedie", variancePower=1.5, linkPower=0.0, labelCol="price", **NUM),
+        ],
+        "survival": [
+            p.numbers,
+            rg.AFTSurvivalRegression(labelCol="price", censorCol="click", quantilesCol="quantiles", **NUM),
+        ],
+    }
+
+
+def texts(p: Prefix) -> dict[str, list[Any]]:
+    """Stages on texts."""
+    return {
+        "hashed words": [
+            p.words,
+            ft.HashingTF(inputCol="w", outputCol="tf"),
+            ft.IDF(inputCol="tf", outputCol="features"),
+            cl.LogisticRegression(maxIter=5, **CLICK),
+        ],
+        "counted words": [
+            ft.RegexTokenizer(inputCol="title", outputCol="w", pattern="\\W+"),
+            ft.StopWordsRemover(inputCol="w", outputCol="s", stopWords=["new"]),
+            ft.CountVectorizer(inputCol="s", outputCol="c"),
+            cl.DecisionTreeClassifier(featuresCol="c", **CLICK),
+        ],
+        "word vectors": [
+            p.words,
+            ft.Word2Vec(inputCol="w", outputCol="features", vectorSize=5, minCount=1, seed=1),
+            cl.LogisticRegression(maxIter=5, **CLICK),
+        ],
+        "hasher": [
+            ft.FeatureHasher(inputCols=["age", "price", "device", "city"], outputCol="features", numFeatures=64),
+            cl.LogisticRegression(maxIter=5, **CLICK),
+        ],
+    }
+
+
+def numbers(p: Prefix) -> dict[str, list[Any]]:
+    """Stages on numbers."""
+    return {
+        "buckets": [
+            ft.Bucketizer(splits=[-math.inf, 30, 50, math.inf], inputCol="age", outputCol="ab"),
+            ft.QuantileDiscretizer(numBuckets=4, inputCol="price", outputCol="pb"),
+            ft.Imputer(inputCols=["ctr"], outputCols=["ctr2"]),
+            ft.VectorAssembler(inputCols=["ab", "pb", "ctr2"], outputCol="features"),
+            rg.LinearRegression(**SPEND),
+        ],
+        "polynomial": [
+            p.numbers,
+            ft.PolynomialExpansion(inputCol="num", outputCol="p", degree=3),
+            ft.Normalizer(inputCol="p", outputCol="features"),
+            rg.LinearRegression(**SPEND),
+        ],
+        "rotations": [
+            p.numbers,
+            ft.PCA(k=2, inputCol="num", outputCol="p"),
+            ft.DCT(inputCol="num", outputCol="d"),
+            ft.ElementwiseProduct(scalingVec=[1.0, 2.0, 3.0], inputCol="d", outputCol="e"),
+            ft.VectorAssembler(inputCols=["p", "e"], outputCol="features"),
+            rg.LinearRegression(**SPEND),
+        ],
+        "interaction": [
+            p.index,
+            p.code,
+            p.numbers,
+            ft.Interaction(inputCols=["num", "device_o", "ctr"], outputCol="features"),
+            ft.VectorSizeHint(inputCol="features", size=9, handleInvalid="error"),
+            rg.LinearRegression(**SPEND),
+        ],
+    }
+
+
+def columns(p: Prefix) -> dict[str, list[Any]]:
+    """Formulas, SQL and selections."""
+    selector = ft.UnivariateFeatureSelector(featuresCol="vi", outputCol="u", **CLICK)
+    selector = selector.setFeatureType("continuous").setLabelType("categorical").setSelectionThreshold(3)
+    return {
+        "formula": [
+            ft.RFormula(formula="click ~ age + price + device + city + age:device"),
+            cl.LogisticRegression(maxIter=5),
+        ],
+        "sql": [
+            ft.SQLTransformer(
+                statement="SELECT *, log(price + 1D) AS lp, "
+                "CASE WHEN device = 'ios' THEN 1D ELSE 0D END AS i FROM __THIS__"
+            ),
+            ft.VectorAssembler(inputCols=["lp", "i"], outputCol="features"),
+            cl.LogisticRegression(maxIter=5, **CLICK),
+        ],
+        "selections": [
+            *p.tree,
+            ft.VectorIndexer(inputCol="raw", outputCol="vi", maxCategories=10, handleInvalid="keep"),
+            selector,
+            ft.VectorSlicer(inputCol="vi", outputCol="sl", indices=[0, 2]),
+            ft.VectorAssembler(inputCols=["u", "sl"], outputCol="features"),
+            cl.DecisionTreeClassifier(**CLICK),
+        ],
+        "labels": [
+            *p.tree,
+            ft.Binarizer(threshold=40.0, inputCol="age", outputCol="old"),
+            ft.IndexToString(inputCol="device_i", outputCol="back", labels=["a", "b", "c", "d"]),
+            ft.VarianceThresholdSelector(featuresCol="raw", outputCol="features", varianceThreshold=0.1),
+            rg.LinearRegression(**SPEND),
+        ],
+    }
+
+
 def test_each_pipeline_gives_the_answers_of_spark(spark: Any, tmp_path: Path) -> None:
     frame = spark.createDataFrame(ROWS, NAMES)
-    columns = {name: [row[i] for row in ROWS] for i, name in enumerate(NAMES)}
-    for name, steps in stages().items():
+    given = {name: [row[i] for row in ROWS] for i, name in enumerate(NAMES)}
+    p = Prefix()
+    groups = (models(p), trees_and_clusters(p), generalized(p), texts(p), numbers(p), columns(p))
+    for name, steps in (item for group in groups for item in group.items()):
         model = Pipeline(stages=steps).fit(frame)
         model.write().save(str(tmp_path / name))
         answers = model.transform(frame)
         want = answers.select(*[column for column in CHECKED if column in answers.columns]).collect()
-        scores = read(tmp_path / name).score(columns)
+        scores = read(tmp_path / name).score(given)
         assert scores.errors == {}, name
         for column in want[0].asDict():
             got = scores.outputs[column]
