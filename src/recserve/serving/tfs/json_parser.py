@@ -33,7 +33,7 @@ _CONSTANTS: Final = (
     (b"-Inf", float("-inf")),
 )
 _OPENING_RUN: Final = re.compile(rb"\[(?:[ \t\r\n]*\[)*")
-_CLOSING_RUN: Final = re.compile(rb"\](?:[ \t\r\n]*\])*")
+_CLOSING_RUN: Final = re.compile(rb"\]+")
 _ESCAPES: Final = {ord(a): b for a, b in zip('"\\/bfnrt', '"\\/\b\f\n\r\t', strict=True)}
 _TOO_DEEP: Final[list[Any]] = []
 
@@ -132,10 +132,12 @@ class _Parser:
 
     def _close(self) -> Any:
         depth = len(self._kinds)
-        run = _CLOSING_RUN.match(self._body, self._at - 1) if depth > MAX_DEPTH else None
-        count = 0 if run is None else run[0].count(b"]")
-        if run is not None and depth - count >= MAX_DEPTH and self._kinds.endswith(b"[" * count):
-            self._at = run.end()
+        run = _CLOSING_RUN.match(self._body, self._at - 1, self._at - 1 + max(0, depth - MAX_DEPTH))
+        if run is not None and self._kinds[-1:] == b"[":
+            count = len(run[0])
+            if not self._kinds.endswith(b"[" * count):
+                count = depth - len(self._kinds.rstrip(b"["))  # the bracket after these is wrong
+            self._at += count - 1
             del self._kinds[-count:]
             return _TOO_DEEP
         del self._kinds[-1:]
