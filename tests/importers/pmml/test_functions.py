@@ -96,7 +96,7 @@ def test_functions_of_texts(regression: Build, function: str, arguments: str, te
         ("dateSecondsSinceMidnight", "dateTime", None, "2020-05-05T01:00:01", 3601),
     ],
 )
-def test_functions_of_dates(
+def test_functions_of_dates(  # noqa: PLR0917
     regression: Build, function: str, kind: str, year: int | None, text: str, expected: float
 ) -> None:
     arguments = refs("k") + ("" if year is None else constant(year, "integer"))

@@ -27,6 +27,6 @@ def test_rows_that_come_out_are_noted(document: Build) -> None:
 
 
 def test_a_row_that_comes_out_otherwise_refuses_the_model(document: Build) -> None:
-    with pytest.raises(ConfigError, match="row 1 of ModelVerification must give '8' for 'y', got 7.0") as caught:
+    with pytest.raises(ConfigError, match="row 1 of ModelVerification must give '8' for 'y', got 7") as caught:
         document(checked("8"))
     assert caught.value.code == "verification_failed"

@@ -24,8 +24,13 @@ DESIGN = (
 )
 
 
-def model_of(
-    kind: str, cells: str, more: str = "", function: str = "regression", output: str = "", inner: str = ""
+def model_of(  # noqa: PLR0917 (parts of one document)
+    kind: str,
+    cells: str,
+    more: str = "",
+    function: str = "regression",
+    output: str = "",
+    inner: str = "",
 ) -> str:
     return (
         f'<GeneralRegressionModel functionName="{function}" modelType="{kind}" {more}>{SCHEMA}<Output>{output}</Output>'

@@ -31,9 +31,7 @@ MODELS: Final[dict[str, str]] = {
 UNREAD: Final = (
     "BaselineModel",
     "BayesianNetworkModel",
-    "DecisionTree",
     "GaussianProcessModel",
-    "Regression",
     "SequenceModel",
     "TextModel",
     "TimeSeriesModel",
