@@ -124,3 +124,8 @@ def test_without_imputation_a_missing_level_fails_its_row(make_mojo: Make) -> No
 def test_contradictions_are_refused(extra: dict[str, Any], message: str, make_mojo: Make) -> None:
     with pytest.raises(ConfigError, match=message):
         read(make_mojo(BASE | extra, COLUMNS, {0: CITY}))
+
+
+def test_a_column_without_a_mean_stays_missing(make_mojo: Make) -> None:
+    found = score(make_mojo, num_means=[0.5, "NaN"])["predict"]
+    assert np.isnan(found).tolist() == [False, True, False, False, False]

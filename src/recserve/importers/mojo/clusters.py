@@ -48,6 +48,9 @@ def _standardised(graph: Graph, info: Info, row: list[Value]) -> list[Value]:
             filled.append(graph.apply("replace_missing", value, float(modes[column])))
             continue
         mean = float(means[column])
+        if np.isnan(mean):
+            filled.append(graph.missing("number"))
+            continue
         number = graph.apply("replace_missing", value, mean)
         if mults is not None:
             number = graph.apply("multiply", graph.apply("subtract", number, mean), float(mults[column]))

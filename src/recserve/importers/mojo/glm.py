@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,7 +57,11 @@ def impute(graph: Graph, row: list[Value], modes: list[int], means: np.ndarray, 
     fills = [*map(float, modes), *means.tolist()]
     if len(fills) > len(row):
         raise damaged(f"fills {len(fills)} of {len(row)} columns", where)
-    filled = [graph.apply("replace_missing", value, fill) for value, fill in zip(row, fills, strict=False)]
+    # A column that training never saw a value of has no mean.
+    filled = [
+        value if math.isnan(fill) else graph.apply("replace_missing", value, fill)
+        for value, fill in zip(row, fills, strict=False)
+    ]
     return filled + row[len(fills) :]
 
 
