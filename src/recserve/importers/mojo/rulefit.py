@@ -95,8 +95,9 @@ def _condition(graph: Graph, info: Info, row: list[Value], name: str) -> Value:
         test = graph.apply("isin", value, values=levels)
     else:
         operator = info.integer(f"operator_{name}")
-        if operator not in (0, 1):
+        # The writer leaves out the underscore of this key. A threshold that is no number holds for missing values only.
+        threshold = info.number(f"num_treshold{name}")
+        if operator not in (0, 1) or threshold != threshold:  # noqa: PLR0124  (NaN)
             return graph.apply("and", graph.apply("is_missing", value), info.flag(f"nas_included_{name}"))
-        # The writer leaves out the underscore of this key.
-        test = graph.apply("greater_equal" if operator else "less", value, info.number(f"num_treshold{name}"))
+        test = graph.apply("greater_equal" if operator else "less", value, threshold)
     return graph.apply("replace_missing", test, info.flag(f"nas_included_{name}"))
