@@ -18,7 +18,6 @@ from recserve.dtypes import I64
 from recserve.scoring.cells import DType
 from recserve.scoring.graph import Graph, Node
 from recserve.scoring.kernels import layout as at
-from recserve.scoring.kernels.entries import address_of
 from recserve.scoring.pool import Codes
 
 
@@ -90,10 +89,9 @@ def emits(*ops: str) -> Callable[[Emitter], Emitter]:
     return register
 
 
-def instruction(kernel: str, fields: Fields, args: Sequence[int], outs: Sequence[int], constants: Constants) -> I64:
-    """int64[INSTRUCTION] of a kernel on these slots."""
+def instruction(fields: Fields, args: Sequence[int], outs: Sequence[int], constants: Constants) -> I64:
+    """int64[INSTRUCTION] of a kernel on these slots; the kernel's address is filled in later."""
     row = np.zeros(at.INSTRUCTION, np.int64)
-    row[at.KERNEL] = address_of(kernel)
     row[at.ARGS], row[at.COUNT] = constants.array(np.array(args, np.int64)), len(args)
     row[at.OUTS], row[at.RESULTS] = constants.array(np.array(outs, np.int64)), len(outs)
     for place, slot in zip((at.A, at.B, at.C), args, strict=False):

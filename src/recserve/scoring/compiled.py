@@ -15,6 +15,7 @@ from recserve.scoring.graph import Graph, Node
 from recserve.scoring.ingest import read_column
 from recserve.scoring.kernels import layout as at
 from recserve.scoring.kernels.driver import execute, load_columns, run_all, store_outputs
+from recserve.scoring.kernels.entries import LIBRARY
 from recserve.scoring.pool import Codes
 from recserve.scoring.python_ops import Call, PythonOp
 
@@ -34,6 +35,7 @@ class Segment:
     def __init__(self, lines: Sequence[tuple[str, I64]], python: int | None) -> None:
         self.kernels: Final = tuple(kernel for kernel, _ in lines)
         self.program: I64 = np.array([row for _, row in lines], np.int64).reshape(len(lines), at.INSTRUCTION)
+        self.program[:, at.KERNEL] = [LIBRARY.address_of(kernel) for kernel in self.kernels]
         self.python: Final = python
 
 
@@ -76,7 +78,7 @@ class Compiled:
         self._local = threading.local()
 
     def _segments(self) -> list[Segment]:
-        segments: list[Segment] = []
+        parts: list[tuple[list[tuple[str, I64]], int | None]] = []
         lines: list[tuple[str, I64]] = []
         for i, node in enumerate(self.graph.nodes):
             if node.op in {"input", "unparsed"}:
@@ -86,9 +88,11 @@ class Compiled:
                 lines.append(found)
                 continue
             self._python[i] = PythonOp(node, [self.graph.dtype_of(number) for number in node.args])
-            segments.append(Segment(lines, i))
+            parts.append((lines, i))
             lines = []
-        return [*segments, Segment(lines, None)]
+        parts.append((lines, None))
+        LIBRARY.prepare(sorted({kernel for lines, _ in parts for kernel, _ in lines}))
+        return [Segment(lines, python) for lines, python in parts]
 
     def _emit(self, node: Node) -> tuple[str, I64] | None:
         context = self._context
@@ -99,7 +103,7 @@ class Compiled:
             return None
         kernel, fields = found
         outs = [self.slots.of[number] for number in node.results]
-        return kernel, instruction(kernel, fields, context.slots, outs, context.constants)
+        return kernel, instruction(fields, context.slots, outs, context.constants)
 
     def workspace(self, rows: int) -> Workspace:
         """This thread's slots for blocks of that many rows."""
