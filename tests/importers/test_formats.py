@@ -63,3 +63,16 @@ def test_a_misspelt_format_gets_a_hint(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="unknown format 'pmm'") as caught:
         formats.read(tmp_path / "model", "pmm")
     assert "'pmml'" in str(caught.value.hint)
+
+
+def test_a_format_that_needs_conversion_is_guessed_and_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "graph"
+    path.write_bytes(b"GRAPH")
+    reader = formats.Reader("nowhere", lambda source: source.head == b"GRAPH")
+    monkeypatch.setitem(formats.CONVERTERS, "graph", reader)
+    assert formats.guess(path) == "graph"
+    with pytest.raises(ConfigError, match="no scoring program.*recserve import") as caught:
+        formats.read(path)
+    assert caught.value.code == "needs_conversion"

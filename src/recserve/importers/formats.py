@@ -94,6 +94,10 @@ READERS: dict[str, Reader] = {
     "sklearn": Reader("recserve.importers.sklearn", _is_pickle),
 }
 
+# Formats that become plain models: their modules have `convert(path: Path, folder: Path) -> Report`, which writes the
+# files of a version's directory (`recserve.plain_model`) into an empty folder.
+CONVERTERS: dict[str, Reader] = {}
+
 
 def _look(path: Path) -> Source:
     """What a guess may see of `path`."""
@@ -112,7 +116,7 @@ def _look(path: Path) -> Source:
 
 
 def guess(path: Path) -> str:
-    """The format of the model at `path`, a key of `READERS`.
+    """The format of the model at `path`, a key of `READERS` or `CONVERTERS`.
 
     Raises:
         ConfigError: "not_found" where nothing is there, "damaged_model" for a broken zip file, "unknown_format" where
@@ -121,14 +125,14 @@ def guess(path: Path) -> str:
     if not path.exists():
         raise ConfigError("no such file or directory", code="not_found", where=str(path))
     source = _look(path)
-    for name, reader in READERS.items():
+    for name, reader in (READERS | CONVERTERS).items():
         if reader.guess(source):
             return name
     raise ConfigError(
         f"no importer knows this content; it begins with {source.head[:16]!r}",
         code="unknown_format",
         where=str(path),
-        hint=f"Name the format: {', '.join(READERS)}",
+        hint=f"Name the format: {', '.join(READERS | CONVERTERS)}",
     )
 
 
@@ -148,6 +152,13 @@ def read(path: str | Path, format: str | None = None) -> ImportedModel:  # noqa:
         format = guess(path)  # noqa: A001
     elif not path.exists():
         raise ConfigError("no such file or directory", code="not_found", where=str(path))
+    if format in CONVERTERS:
+        raise ConfigError(
+            f"a model in the format {format!r} is no scoring program",
+            code="needs_conversion",
+            where=str(path),
+            hint="Make a plain model of it with `recserve import`",
+        )
     if format not in READERS:
         raise ConfigError(
             f"unknown format {format!r}",
