@@ -16,11 +16,15 @@ UV := uv==0.13.9
 COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
   --no-emit-find-links --no-emit-package torch --custom-compile-command 'make lock' --quiet
 
+# The tools of other platforms stand in an environment of their own, on top of .venv: what both need is there once.
+INTEROP := .venv-interop
+INTEROP_INSTALLED := $(INTEROP)/.installed
+
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint format types bench figures protos lock clean
+.PHONY: help install demo test test-interop check lint format types bench figures protos lock clean
 
 help: ## Print this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | awk -F'\t' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 install: $(INSTALLED) ## Create .venv and install the locked dependencies into it
 
@@ -40,6 +44,19 @@ demo: $(INSTALLED) ## Simulate a shop, train, build, serve and rank; ARGS='--dat
 # One process: numba's disk cache is not safe where several write it at once (numba #10486).
 test: $(INSTALLED) ## Run all tests (minutes; the first run compiles kernels); ARGS='tests/features -k hash' for some
 	$(BIN)/python -m pytest $(ARGS)
+
+# A round trip is skipped, with the reason, where its tool is absent; the closing lines say which ran.
+test-interop: $(INTEROP_INSTALLED) ## Hold importers and protocols to H2O, Spark, TensorFlow ... themselves (2 GB, Java 17)
+	$(INTEROP)/bin/python -m pytest tests/interop -m interop -rs --durations=5 $(ARGS)
+
+$(INTEROP_INSTALLED): $(INSTALLED) requirements/interop.lock
+	@echo "Installing requirements/interop.lock into $(INTEROP); minutes ..."
+	@test -x $(INTEROP)/bin/python || $(BIN)/python -m venv $(INTEROP)
+	@$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+	  > "$$($(INTEROP)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/development.pth"
+	@$(INTEROP)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps --no-compile \
+	  -r requirements/interop.lock
+	@touch $@
 
 check: lint types $(INSTALLED) ## Run what to run before a commit: lint, types and the quick tests
 	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
@@ -76,7 +93,10 @@ lock: $(INSTALLED) ## Resolve dependencies into requirements/*.lock after a chan
 	$(PIP) install --quiet $(UV)
 	$(BIN)/$(COMPILE) --extra train --extra text --extra remote --extra otel --extra dev --output-file requirements/dev.lock $(ARGS)
 	$(BIN)/$(COMPILE) --constraint requirements/dev.lock --output-file requirements/serve.lock $(ARGS)
+	$(BIN)/$(subst pyproject.toml,requirements/interop.in,$(COMPILE)) --constraint requirements/dev.lock \
+	  $$(sed -nE '/platform/!s/^([a-z0-9.-]+)==.*/--no-emit-package \1/p' requirements/dev.lock | sort -u) \
+	  --output-file requirements/interop.lock $(ARGS)
 
 clean: ## Remove .venv, caches and compiled kernels
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf .venv .venv-interop .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
