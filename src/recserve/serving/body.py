@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
 from recserve.errors import RequestError
+from recserve.serving import observation
 from recserve.serving.messages import Limits
 from recserve.serving.refusals import BodyTimeoutError, BodyTooLargeError
 
@@ -39,8 +40,11 @@ async def read_body(scope: Scope, receive: Receive, limits: Limits, *, takes_cod
             if message["type"] == "http.request" and not message.get("more_body"):
                 body: bytes = message.get("body", b"")
                 _check_size(len(body), limits)
+                observation.note_received()
                 return body
-            return await _read_rest(message, receive, limits)
+            whole = await _read_rest(message, receive, limits)
+            observation.note_received()
+            return whole
     except TimeoutError:
         raise BodyTimeoutError(
             f"the body was not complete after {limits.body_timeout_s:g} s",

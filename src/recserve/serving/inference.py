@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from time import perf_counter_ns
 from typing import Final
 
 import numpy as np
 
+from recserve.serving import observation
 from recserve.serving.refusals import (
     InputNamesError,
     InputTypeError,
@@ -122,7 +124,10 @@ def run_signature(
     check_inputs(signature, inputs)
     if outputs:
         check_outputs(signature, outputs)
-    return model.run(signature.name, inputs, outputs or None)
+    began_ns = perf_counter_ns()
+    found = model.run(signature.name, inputs, outputs or None)
+    observation.note_run(model.name, model.version, signature.name, began_ns)
+    return found
 
 
 def check_inputs(signature: Signature, inputs: Mapping[str, Tensor]) -> None:

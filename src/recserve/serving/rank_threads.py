@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import queue
 import threading
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from recserve.errors import OverloadedError
+from recserve.serving import observation
 
 T = TypeVar("T")
 
@@ -18,6 +20,7 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class _Job:
     work: Callable[[], Any]
+    context: contextvars.Context
     future: asyncio.Future[Any]
     loop: asyncio.AbstractEventLoop
 
@@ -49,7 +52,7 @@ class RankThreads:
             OverloadedError: `max_waiting` jobs are waiting already.
         """
         if not self._threads:
-            return work()
+            return _observed(work)
         if self._queue.qsize() >= self._max_waiting:
             raise OverloadedError(
                 f"{self._max_waiting} requests are waiting already",
@@ -58,7 +61,7 @@ class RankThreads:
             )
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._queue.put(_Job(work, future, loop))
+        self._queue.put(_Job(work, contextvars.copy_context(), future, loop))
         return await future
 
     def close(self, timeout_s: float) -> bool:
@@ -76,13 +79,22 @@ class RankThreads:
                 continue
             result, error = None, None
             try:
-                result = job.work()
+                result = job.context.run(_observed, job.work)
             except Exception as caught:  # it is raised where the work is awaited
                 error = caught
             try:
                 job.loop.call_soon_threadsafe(_settle, job.future, result, error)
             except RuntimeError:  # the loop has ended, and with it whoever waited
                 return
+
+
+def _observed(work: Callable[[], T]) -> T:
+    """Do the work, and note when on the observation of the request."""
+    observation.begin_work()
+    try:
+        return work()
+    finally:
+        observation.end_work()
 
 
 def _settle(future: asyncio.Future[Any], result: object, error: Exception | None) -> None:

@@ -141,3 +141,15 @@ class OutputNamesError(RequestError):
         problem = f"output {output!r} is asked for twice" if is_repeated else f"there is no output {output!r}"
         super().__init__(problem, hint=f"The signature gives {', '.join(map(repr, known))}.")
         self.output, self.known, self.is_repeated = output, tuple(known), is_repeated
+
+
+class UnauthenticatedError(RequestError):
+    """The caller shows no token where one is needed, or none that the server knows."""
+
+    default_code = "unauthenticated"
+
+
+class ForbiddenError(RequestError):
+    """The caller's token is known, and does not allow this."""
+
+    default_code = "forbidden"

@@ -15,6 +15,7 @@ from time import monotonic
 from typing import Any, Final, Literal
 
 from recserve.errors import ConfigError, NotFoundError, OverloadedError, RecserveError, suggest
+from recserve.serving import observation
 from recserve.serving.contract import ServedModel
 from recserve.serving.refusals import LabelNotFoundError, ModelNotFoundError
 
@@ -190,7 +191,9 @@ class Registry:
             ModelNotFoundError: there is no such model or version.
             LabelNotFoundError: the model is served, and has no such label.
             OverloadedError: it may be among the bundles that are still loading.
+            ForbiddenError: the caller of the current request may not ask this model.
         """
+        observation.check_model(name)
         with self._changed:
             record = self._find(name, version if label is None else self._labelled(name, label))
             record.leases += 1

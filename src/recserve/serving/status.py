@@ -22,6 +22,7 @@ from recserve.serving.json_document import JsonError
 from recserve.serving.refusals import (
     BodyTimeoutError,
     BodyTooLargeError,
+    ForbiddenError,
     InputNamesError,
     InputTypeError,
     LabelNotFoundError,
@@ -29,6 +30,7 @@ from recserve.serving.refusals import (
     ModelNotFoundError,
     OutputNamesError,
     SignatureNotFoundError,
+    UnauthenticatedError,
     UnsupportedError,
     WrongKindError,
 )
@@ -41,6 +43,8 @@ STATUS: Final[dict[type[RecserveError], int]] = {
     ConfigError: 500,
     BundleError: 500,
     RequestError: 400,
+    UnauthenticatedError: 401,
+    ForbiddenError: 403,
     DataError: 400,
     CellError: 400,
     NotFoundError: 404,
@@ -74,6 +78,8 @@ def headers_of(error: RecserveError) -> list[tuple[bytes, bytes]]:
     match error:
         case OverloadedError():
             return [(b"retry-after", str(RETRY_AFTER_S).encode())]
+        case UnauthenticatedError():
+            return [(b"www-authenticate", b"Bearer")]
         case MethodNotAllowedError():
             return [(b"allow", error.allowed.encode())]
         case BodyTooLargeError() | BodyTimeoutError():

@@ -10,7 +10,7 @@ from grpc import StatusCode
 
 from recserve.errors import NotFoundError, OverloadedError, RecserveError, RequestError
 from recserve.serving.grpc.turn import CallCancelledError, DeadlineExceededError
-from recserve.serving.refusals import UnsupportedError
+from recserve.serving.refusals import ForbiddenError, UnauthenticatedError, UnsupportedError
 from recserve.serving.status import RETRY_AFTER_S, as_recserve_error
 from recserve.wire.ranking import ErrorInfo, RetryInfo, RpcStatus
 
@@ -83,6 +83,10 @@ def own_words(error: RecserveError) -> tuple[StatusCode, str]:
             return StatusCode.UNIMPLEMENTED, str(error)
         case NotFoundError():
             return StatusCode.NOT_FOUND, str(error)
+        case UnauthenticatedError():
+            return StatusCode.UNAUTHENTICATED, str(error)
+        case ForbiddenError():
+            return StatusCode.PERMISSION_DENIED, str(error)
         case RequestError():
             return StatusCode.INVALID_ARGUMENT, str(error)
         case OverloadedError():

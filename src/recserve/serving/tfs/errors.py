@@ -10,10 +10,12 @@ from recserve.serving.compression import UnsupportedCodingError
 from recserve.serving.refusals import (
     BodyTimeoutError,
     BodyTooLargeError,
+    ForbiddenError,
     InputNamesError,
     LabelNotFoundError,
     ModelNotFoundError,
     SignatureNotFoundError,
+    UnauthenticatedError,
     UnsupportedError,
 )
 from recserve.serving.status import headers_of
@@ -27,6 +29,8 @@ Canonical = Literal[
     "UNIMPLEMENTED",
     "UNAVAILABLE",
     "DEADLINE_EXCEEDED",
+    "UNAUTHENTICATED",
+    "PERMISSION_DENIED",
     "INTERNAL",
 ]
 
@@ -38,6 +42,8 @@ STATUS: Final[dict[Canonical, int]] = {
     "UNIMPLEMENTED": 501,
     "UNAVAILABLE": 503,
     "DEADLINE_EXCEEDED": 504,
+    "UNAUTHENTICATED": 401,
+    "PERMISSION_DENIED": 403,
     "INTERNAL": 500,
 }
 
@@ -78,6 +84,10 @@ def to_wire(error: Exception) -> WireError:
             return WireError(str(error), "NOT_FOUND")
         case UnsupportedError():
             return WireError(str(error), "UNIMPLEMENTED")
+        case UnauthenticatedError():
+            return WireError(str(error), "UNAUTHENTICATED")
+        case ForbiddenError():
+            return WireError(str(error), "PERMISSION_DENIED")
         case RequestError():
             return WireError(str(error))
         case OverloadedError():
