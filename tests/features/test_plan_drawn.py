@@ -1,16 +1,27 @@
-"""Drawn configs of every feature type on drawn columns: the compiled engine against the interpreter."""
+"""Drawn configs of every feature type on drawn columns: the compiled engine against the interpreter, in every form.
+
+Offline a batch runs at once, online a request has one row of the user side and many candidates: the same bits.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recserve.columns import Ragged
 from recserve.errors import DataError
+from recserve.features import custom
+from recserve.features.compiled import CompiledPlan, join_parts
 from recserve.features.feature_set import FeatureSet
+from recserve.features.spec_types import TYPES
+from recserve.staging.draw import column_sides
 
 WORDS = ("a", "b", "c", "3", "07", "x_y", "é")
 Entry = dict[str, Any]
@@ -21,6 +32,35 @@ digits = st.integers(0, 12).map(str)
 numbers = st.one_of(digits, st.floats(-50, 50, width=32).map(lambda x: format(x, ".4g")))
 numbers = st.one_of(numbers, st.sampled_from(("", "nan", "1e3", "-0.5")))
 sides = st.sampled_from(("user", "item", "context", "candidate"))
+
+
+BPE = {"type": "BPE", "vocab": {"a": 0, "b": 1, "A": 2, "ab": 3, "_": 4}, "merges": ["a b"]}
+
+
+def spread_of(numbers: Any, others: Any) -> Any:
+    return numbers.max() - others.min()
+
+
+def halves(texts: list[str], other: list[str]) -> list[str]:
+    return [text[: len(text) // 2 + 1] for text in texts] + other[:1]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _functions() -> Iterator[None]:
+    custom.register("spread_of", spread_of, compiled=True, version="1")
+    custom.register("halves", halves, reads="texts", returns="texts", version="1")
+    yield
+    for name in ("spread_of", "halves"):
+        custom.unregister(name)
+
+
+@pytest.fixture(scope="module")
+def assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files that drawn configs name."""
+    folder = tmp_path_factory.mktemp("assets")
+    (folder / "t.json").write_text(json.dumps({"version": "1.0", "added_tokens": [], "model": BPE}), encoding="utf-8")
+    (folder / "stops.txt").write_text("_ é", encoding="utf-8")
+    return folder
 
 
 def pairs_of(values: Any) -> Any:
@@ -195,6 +235,71 @@ def draw_sid(draw: Any, name: str) -> tuple[Entry, Columns]:
     return {"expression": source(draw, name), "codebook": [3, 3]}, {name: draw(st.lists(cell, min_size=3, max_size=3))}
 
 
+def draw_tag(draw: Any, name: str) -> tuple[Entry, Columns]:
+    options = draw(st.sampled_from(MAPPINGS))
+    if draw(st.booleans()):
+        entry = {"expression": [source(draw, name)], "kv_separator": "=", "separator": "|", **options}
+        return entry, {name: draw(cells(st.tuples(words, digits).map("=".join), "|"))}
+    entry = {"expression": [source(draw, f"{name}_t"), source(draw, f"{name}_w")], **options}
+    lengths = draw(st.lists(st.integers(0, 3), min_size=3, max_size=3))
+    columns = {f"{name}_t": [draw(st.lists(words, min_size=n, max_size=n)) for n in lengths]}
+    return entry, columns | {f"{name}_w": [draw(st.lists(digits, min_size=n, max_size=n)) for n in lengths]}
+
+
+NORM_OPTIONS = ("TEXT_LOWER2UPPER", "TEXT_SBC2DBC", "TEXT_FILTER", "TEXT_SPLITCHRS", "TEXT_REMOVE_SPACE")
+texts = st.text(st.sampled_from("abAB _é!ａ中"), max_size=6)
+
+
+def draw_tokenize(draw: Any, name: str) -> tuple[Entry, Columns]:
+    entry: Entry = {"expression": source(draw, name), "vocab_file": "t.json", "tokenizer_type": "bpe"}
+    entry |= {"default_value": draw(st.sampled_from(("", "abA")))}
+    if draw(st.booleans()):
+        normalizer = {"norm_options": draw(st.lists(st.sampled_from(NORM_OPTIONS), unique=True, min_size=1))}
+        normalizer |= draw(st.sampled_from(({}, {"max_length": 3}, {"stop_char_file": "stops.txt"})))
+        entry["text_normalizer"] = normalizer
+    if draw(st.booleans()):
+        entry |= {"tokens_as_sequence": True, "sequence_length": draw(st.integers(0, 4))}
+    elif draw(st.booleans()):
+        entry["feature_type"] = "sequence_tokenize_feature"
+        cell = st.lists(texts, max_size=3).map(";".join)
+        return entry, {name: draw(st.lists(st.one_of(st.none(), cell), min_size=3, max_size=3))}
+    cell = draw(st.sampled_from((texts, st.lists(texts, max_size=2))))  # texts and lists do not mix in a column
+    return entry, {name: draw(st.lists(st.one_of(st.none(), cell), min_size=3, max_size=3))}
+
+
+OPERATORS: tuple[tuple[str, Entry], ...] = (
+    ("EditDistance", {"operator_params": {"encoding": "utf-8"}}),
+    ("EditDistance", {"operator_params": {"encoding": "latin"}, "boundaries": [1.0, 3.0]}),
+    ("RegexReplace", {"operator_params": {"regex_pattern": "[a-c]", "replacement": "z"}, "hash_bucket_size": 9}),
+    ("SeqExpr", {}),
+    ("spread_of", {"default_value": "-1"}),
+    ("spread_of", {"boundaries": [-1.0, 0.5, 3.0], "default_value": ""}),
+    ("halves", {"vocab_list": ["a", "x_"], "default_value": ""}),
+)
+
+
+def draw_custom(draw: Any, name: str) -> tuple[Entry, Columns]:
+    operator, options = draw(st.sampled_from(OPERATORS))
+    names = [name] if operator == "RegexReplace" else [f"{name}_a", f"{name}_b"]
+    side = draw(sides)  # functions that run as Python do not run for each candidate
+    chosen = [side if operator in ("RegexReplace", "halves") else draw(sides) for _ in names]
+    entry = {
+        **options,
+        "operator_name": operator,
+        "expression": [f"{s}:{n}" for s, n in zip(chosen, names, strict=True)],
+    }
+    if operator == "SeqExpr":
+        entry["operator_params"] = {"formula": f"{names[0]} - 2 * {names[1]}"}
+    reads_numbers = operator in ("SeqExpr", "spread_of")
+    elements = numbers if reads_numbers else words
+    if draw(st.booleans()):
+        is_sequence = draw(st.lists(st.booleans(), min_size=len(names), max_size=len(names)))
+        fields = [n for n, steps in zip(names, is_sequence, strict=True) if steps] or names[:1]
+        entry |= {"feature_type": "sequence_custom_feature", "sequence_fields": fields}
+        return entry, {n: draw(steps_of(elements) if n in fields else cells(elements, most=1)) for n in names}
+    return entry, {n: draw(cells(elements, most=1 if operator == "SeqExpr" else 3)) for n in names}
+
+
 KINDS: dict[str, Any] = {
     "id": draw_id,
     "weighted": draw_weighted,
@@ -210,6 +315,9 @@ KINDS: dict[str, Any] = {
     "bool_mask": draw_bool_mask,
     "regex": draw_regex,
     "sid": draw_sid,
+    "tag": draw_tag,
+    "tokenize": draw_tokenize,
+    "custom": draw_custom,
 }
 
 
@@ -225,12 +333,19 @@ def assert_equal(got: Any, want: Any, name: str) -> None:
         assert got.tolist() == want.tolist(), name
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.integers(1, 4).flatmap(lambda count: st.tuples(*(features(f"f{i}") for i in range(count)))))
-def test_both_engines_give_the_same_on_drawn_configs(drawn: tuple[tuple[Entry, Columns], ...]) -> None:
-    document = {"features": [entry for entry, _ in drawn]}
+def drawn_sets() -> Any:
+    return st.integers(1, 4).flatmap(lambda count: st.tuples(*(features(f"f{i}") for i in range(count))))
+
+
+def read(drawn: tuple[tuple[Entry, Columns], ...], assets: Path) -> tuple[FeatureSet, Columns]:
     columns = {name: cells for _, part in drawn for name, cells in part.items()}
-    feature_set = FeatureSet.from_fg_json(document)
+    return FeatureSet.from_fg_json({"features": [entry for entry, _ in drawn]}, asset_dir=assets), columns
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(drawn=drawn_sets())
+def test_both_engines_give_the_same_on_drawn_configs(drawn: tuple[tuple[Entry, Columns], ...], assets: Path) -> None:
+    feature_set, columns = read(drawn, assets)
     answers: list[Any] = []
     for reference in (True, False):
         try:
@@ -246,8 +361,53 @@ def test_both_engines_give_the_same_on_drawn_configs(drawn: tuple[tuple[Entry, C
         assert_equal(got[name], value, name)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-@given(features("f"))
-def test_every_drawn_config_survives_its_file_form(drawn: tuple[Entry, Columns]) -> None:
-    feature_set = FeatureSet.from_fg_json({"features": [drawn[0]]})
-    assert FeatureSet.from_fg_json(feature_set.to_fg_json()).digest == feature_set.digest
+def assert_identical(got: Any, want: Any, name: str) -> None:
+    if isinstance(want, Ragged):
+        for part in ("values", "lengths", "weights", "key_lengths", "seq_lengths"):
+            assert_identical(getattr(got, part), getattr(want, part), f"{name}.{part}")
+    elif want is None or got is None:
+        assert got is want, name
+    else:
+        assert (got.dtype, got.shape) == (want.dtype, want.shape), name
+        same = got.tolist() == want.tolist() if want.dtype == object else got.tobytes() == want.tobytes()
+        assert same, f"{name}: {got} is not {want}"
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(drawn=drawn_sets(), index=st.lists(st.integers(0, 2), min_size=3, max_size=3))
+def test_rows_requests_and_batches_give_the_same_bits(
+    drawn: tuple[tuple[Entry, Columns], ...], index: list[int], assets: Path
+) -> None:
+    feature_set, columns = read(drawn, assets)
+    plan, of = feature_set.compile(), column_sides(feature_set.graph)
+    once = {name: cells for name, cells in columns.items() if of[name] in ("user", "context")}
+    each = {name: cells for name, cells in columns.items() if name not in once}
+    tiled = {name: [cells[r] for r in index] for name, cells in once.items()} | each
+    try:
+        plan.run(columns)
+        offline = plan.run(tiled)
+    except DataError:
+        return
+    assert CompiledPlan(feature_set.graph).candidate is not None
+    grouped = plan.run_grouped(once, each, index)
+    alone = [
+        plan.run_grouped({n: [c[r]] for n, c in once.items()}, {n: [c[i]] for n, c in each.items()}, [0])
+        for i, r in enumerate(index)
+    ]
+    for name, value in offline.items():
+        assert_identical(grouped[name], value, name)
+        assert_identical(join_parts([part[name] for part in alone]), value, name)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(drawn=features("f"))
+def test_every_drawn_config_survives_its_file_form(drawn: tuple[Entry, Columns], assets: Path) -> None:
+    feature_set = FeatureSet.from_fg_json({"features": [drawn[0]]}, asset_dir=assets)
+    assert FeatureSet.from_fg_json(feature_set.to_fg_json(), asset_dir=assets).digest == feature_set.digest
+
+
+def test_a_kind_is_drawn_for_every_type() -> None:
+    drawn = {name.removesuffix("_feature") for name in TYPES}
+    assert drawn <= {
+        "kv_dot_product" if name == "kv_dot" else "regex_replace" if name == "regex" else name for name in KINDS
+    }
