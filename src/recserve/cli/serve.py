@@ -5,82 +5,21 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
+
+from recserve.cli.serve_flags import ServeFlags, takes_fields
 
 if TYPE_CHECKING:
     from recserve.serving.contract import RecordSink, ServedModel
 
 
-def dialect_names() -> str:
-    """The dialects with their usual ports, for the help."""
-    from recserve.serving.dialects import DIALECTS
-
-    return "NAME is one of " + "; ".join(f"{name} ({row.port}): {row.summary}" for name, row in DIALECTS.items()) + "."
-
-
-Models = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="MODEL...", help="Directories: of a version, of a model, or of many models."),
-]
-Dialects = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="NAME[:PORT][=MODEL]",
-        help="A protocol, its port (0 for a free one) and the model of its paths that name none; repeatable. "
-        + dialect_names(),
-    ),
-]
-Items = Annotated[
-    list[str] | None,
-    typer.Option(metavar="[NAME=]FILE", help="Items (Parquet or NDJSON) of every ranker, or of one; repeatable."),
-]
-Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")]
-OwnPort = Annotated[
-    int, typer.Option("--port", "--rest_api_port", help="Port of recserve's own dialect, where no --dialect is given.")
-]
-Threads = Annotated[int, typer.Option(min=1, help="Threads of each network part.")]
-RankThreads = Annotated[
-    int, typer.Option(min=0, help="Requests answered at once; 0 answers on the event loop, which then waits.")
-]
-MaxWaiting = Annotated[int, typer.Option(min=1, help="Requests that may wait; one more is answered 503.")]
-MaxCandidates = Annotated[int, typer.Option(min=1, help="Candidates of one request.")]
-MaxBodyBytes = Annotated[int, typer.Option(min=1, help="Bytes of one request body.")]
-BodyTimeout = Annotated[float, typer.Option(help="Seconds in which a body has to arrive.")]
-Drain = Annotated[float, typer.Option(min=0, help="Seconds for running requests to end at SIGTERM.")]
-CrossOrigin = Annotated[
-    bool,
-    typer.Option(
-        "--cors/--no-cors",
-        "--rest_api_enable_cors_support/--norest_api_enable_cors_support",
-        help="Let web pages of any origin call the TensorFlow Serving routes.",
-    ),
-]
-LogRecords = Annotated[Path | None, typer.Option(metavar="DIR", help="Log served records into this folder.")]
-UserIdColumn = Annotated[str, typer.Option(help="User column with the user's id, for the records.")]
-
-
-def serve(
-    *,
-    models: Models = None,
-    dialect: Dialects = None,
-    items: Items = None,
-    host: Host = "127.0.0.1",
-    port: OwnPort = 8501,
-    threads: Threads = 1,
-    rank_threads: RankThreads = 1,
-    max_waiting: MaxWaiting = 256,
-    max_candidates: MaxCandidates = 20_000,
-    max_body_bytes: MaxBodyBytes = 32 << 20,
-    body_timeout: BodyTimeout = 30.0,
-    drain: Drain = 10.0,
-    cors: CrossOrigin = False,
-    log_records: LogRecords = None,
-    user_id_column: UserIdColumn = "user_id",
-) -> None:
+@takes_fields(ServeFlags)
+def serve(flags: ServeFlags) -> None:
     """Serve rankers and plain models over HTTP.
 
     MODEL is <base>/<name>/<version>, <base>/<name> for its highest version, or <base> for every model below it. A
@@ -101,23 +40,24 @@ def serve(
     from recserve.serving.run import ServeOptions, ServerProcess
     from recserve.serving.sagemaker.environment import container_start
 
-    if not models and not dialect and (start := container_start(os.environ)):
-        models, dialect, host = start.models, start.dialects, start.host
-    folders = [folder for model in models or [] for folder in find_versions(model)]
+    if not flags.models and not flags.dialect and (start := container_start(os.environ)):
+        flags = replace(flags, models=start.models, dialect=start.dialects, host=start.host)
+    folders = [folder for model in flags.models or [] for folder in find_versions(model)]
     options = ServeOptions(
         bundles=[str(folder) for folder in folders],
-        host=host,
-        port=port,
-        ports=[parse_port(text) for text in dialect or []],
-        rank_threads=rank_threads,
-        max_waiting=max_waiting,
-        drain_s=drain,
-        allows_cross_origin=cors,
-        limits=Limits(max_candidates, max_body_bytes, body_timeout),
+        host=flags.host,
+        port=flags.port,
+        ports=[parse_port(text) for text in flags.dialect or []],
+        rank_threads=flags.rank_threads,
+        max_waiting=flags.max_waiting,
+        drain_s=flags.drain,
+        allows_cross_origin=flags.cors,
+        limits=Limits(flags.max_candidates, flags.max_body_bytes, flags.body_timeout),
     )
-    opener = partial(open_model, match_items(items or [], folders), threads)
-    records = None if log_records is None else open_records(log_records, user_id_column)
-    process = ServerProcess(options, opener, records=records, on_ready=lambda _: tell(process.addresses, bool(dialect)))
+    opener = partial(open_model, match_items(flags.items or [], folders), flags.threads)
+    records = None if flags.log_records is None else open_records(flags.log_records, flags.user_id_column)
+    is_named = bool(flags.dialect)
+    process = ServerProcess(options, opener, records=records, on_ready=lambda _: tell(process.addresses, is_named))
     process.run()
 
 

@@ -1,0 +1,109 @@
+"""The options of `recserve serve`, and how fields of a dataclass become options of a command."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+import typer
+
+T = TypeVar("T")
+
+
+def dialect_names() -> str:
+    """The dialects with their usual ports, for the help."""
+    from recserve.serving.dialects import DIALECTS
+
+    return "NAME is one of " + "; ".join(f"{name} ({row.port}): {row.summary}" for name, row in DIALECTS.items()) + "."
+
+
+Models = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="MODEL...", help="Directories: of a version, of a model, or of many models."),
+]
+Dialects = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME[:PORT][=MODEL]",
+        help="A protocol, its port (0 for a free one) and the model of its paths that name none; repeatable. "
+        + dialect_names(),
+    ),
+]
+Items = Annotated[
+    list[str] | None,
+    typer.Option(metavar="[NAME=]FILE", help="Items (Parquet or NDJSON) of every ranker, or of one; repeatable."),
+]
+Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")]
+OwnPort = Annotated[
+    int, typer.Option("--port", "--rest_api_port", help="Port of recserve's own dialect, where no --dialect is given.")
+]
+Threads = Annotated[int, typer.Option(min=1, help="Threads of each network part.")]
+RankThreads = Annotated[
+    int, typer.Option(min=0, help="Requests answered at once; 0 answers on the event loop, which then waits.")
+]
+MaxWaiting = Annotated[int, typer.Option(min=1, help="Requests that may wait; one more is answered 503.")]
+MaxCandidates = Annotated[int, typer.Option(min=1, help="Candidates of one request.")]
+MaxBodyBytes = Annotated[int, typer.Option(min=1, help="Bytes of one request body.")]
+BodyTimeout = Annotated[float, typer.Option(help="Seconds in which a body has to arrive.")]
+Drain = Annotated[float, typer.Option(min=0, help="Seconds for running requests to end at SIGTERM.")]
+CrossOrigin = Annotated[
+    bool,
+    typer.Option(
+        "--cors/--no-cors",
+        "--rest_api_enable_cors_support/--norest_api_enable_cors_support",
+        help="Let web pages of any origin call the TensorFlow Serving routes.",
+    ),
+]
+LogRecords = Annotated[Path | None, typer.Option(metavar="DIR", help="Log served records into this folder.")]
+UserIdColumn = Annotated[str, typer.Option(help="User column with the user's id, for the records.")]
+
+
+@dataclass(frozen=True)
+class ServeFlags:
+    """What `recserve serve` was called with; each field is an argument or an option of its name."""
+
+    models: Models = None
+    dialect: Dialects = None
+    items: Items = None
+    host: Host = "127.0.0.1"
+    port: OwnPort = 8501
+    threads: Threads = 1
+    rank_threads: RankThreads = 1
+    max_waiting: MaxWaiting = 256
+    max_candidates: MaxCandidates = 20_000
+    max_body_bytes: MaxBodyBytes = 32 << 20
+    body_timeout: BodyTimeout = 30.0
+    drain: Drain = 10.0
+    cors: CrossOrigin = False
+    log_records: LogRecords = None
+    user_id_column: UserIdColumn = "user_id"
+
+
+def takes_fields(kind: Callable[..., T]) -> Callable[[Callable[[T], None]], Callable[..., None]]:
+    """Make a function of one dataclass a command whose options are the fields of the dataclass.
+
+    Args:
+        kind: a dataclass; each field has a default and an `Annotated` type with typer's words.
+    """
+    hints = get_type_hints(kind, include_extras=True)
+    options = [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+        )
+        for field in fields(kind)  # type: ignore[arg-type] # a dataclass, as the docstring asks
+    ]
+
+    def decorate(function: Callable[[T], None]) -> Callable[..., None]:
+        @wraps(function)
+        def command(**values: Any) -> None:
+            function(kind(**values))
+
+        command.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined] # what typer reads
+        command.__annotations__ = hints
+        return command
+
+    return decorate
