@@ -8,11 +8,11 @@ All methods may be called from any thread.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 from recserve.errors import ConfigError, NotFoundError, OverloadedError, RecserveError, suggest
 from recserve.serving import observation
@@ -23,6 +23,16 @@ State = Literal["START", "LOADING", "AVAILABLE", "UNLOADING", "END"]
 
 MAX_ENDED: Final = 64
 """Ended versions that a model's list of states keeps; the lowest are forgotten first."""
+
+class Route(Protocol):
+    """Where the calls of a model go while several versions share them."""
+
+    def choose(self, name: str, user_id: str | None) -> int | None:
+        """The version that answers a call that names none; None for the highest one."""
+
+    def observe(self, name: str, version: int, model: ServedModel, *, was_chosen: bool) -> Any:
+        """The model, or a stand-in for it that sees the calls. `was_chosen` tells that the call named no version."""
+
 
 _OWN_WORDS: Final[dict[State, str]] = {
     "START": "waiting",
@@ -74,6 +84,10 @@ class Registry:
     _draining: list[_Version] = field(default_factory=list)
     _labels: dict[str, dict[str, int]] = field(default_factory=dict)
     _expected: list[str] = field(default_factory=list)
+    close_with: Callable[[Callable[[], None]], None] = field(default=lambda close: close())
+    """Runs what closes a model; as it is, on the thread whose request was the last."""
+    route: Route | None = None
+    """Splits the calls that name no version; None sends all of them to the highest."""
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
     def expect(self, source: str, name: str | None = None, version: int | None = None) -> None:
@@ -88,6 +102,12 @@ class Registry:
             self._expected.append(source)
             if name is not None and version is not None:
                 self._announce(name, version, "START")
+
+    def expect_no_longer(self, source: str) -> None:
+        """Take an `expect` back; nothing happens where there is none."""
+        with self._changed:
+            if source in self._expected:
+                self._expected.remove(source)
 
     def begin(self, name: str, version: int) -> None:
         """List a version as `LOADING`; one that is served stays as it is."""
@@ -161,14 +181,15 @@ class Registry:
             self._draining.append(record)
         self._close_if_free(record)
 
-    def set_label(self, name: str, label: str, version: int) -> None:
+    def set_label(self, name: str, label: str, version: int, *, must_be_served: bool = True) -> None:
         """Let a label stand for a version of a model from now on, whatever it stood for before.
 
         Raises:
-            ModelNotFoundError: the version is not served.
+            ModelNotFoundError: the version is not served, and must be.
         """
         with self._changed:
-            self._find(name, version)
+            if must_be_served:
+                self._find(name, version)
             self._labels.setdefault(name, {})[label] = version
 
     def remove_label(self, name: str, label: str) -> None:
@@ -182,9 +203,12 @@ class Registry:
             return dict(self._labels.get(name, {}))
 
     @contextmanager
-    def lease(self, name: str, version: int | None = None, label: str | None = None) -> Iterator[Any]:
-        """The model of a version or label (neither: the highest version), which stays open inside the `with` block.
+    def lease(
+        self, name: str, version: int | None = None, label: str | None = None, user_id: str | None = None
+    ) -> Iterator[Any]:
+        """The model of a version or label, which stays open inside the `with` block.
 
+        Where neither is given, it is the version that the rollout of the model chooses for the user, else the highest.
         It is a `RankerLike`, a `TensorModel` or both; what only one of them has is asked of it with care.
 
         Raises:
@@ -194,17 +218,29 @@ class Registry:
             ForbiddenError: the caller of the current request may not ask this model.
         """
         observation.check_model(name)
+        was_chosen = version is None and label is None
+        chosen = self.route.choose(name, user_id) if self.route is not None and was_chosen else None
         with self._changed:
+            if chosen is not None and chosen in self._available.get(name, {}):
+                version = chosen  # one that is not there (yet) leaves its calls to the highest
             record = self._find(name, version if label is None else self._labelled(name, label))
             record.leases += 1
+            model = record.model
+        if self.route is not None and model is not None:
+            model = self.route.observe(name, record.version, model, was_chosen=was_chosen)
         try:
-            yield record.model
+            yield model
         finally:
+            del model  # the generator outlives the lease, the model must not
             with self._changed:
                 record.leases -= 1
                 is_over = record.state == "UNLOADING" and not record.leases
             if is_over:
                 self._close_if_free(record)
+
+    def is_available(self, name: str, version: int) -> bool:
+        """Whether this version of the model is served."""
+        return version in self._available.get(name, {})
 
     def is_ready(self) -> bool:
         """Whether every expected bundle is served, and there is at least one."""
@@ -288,9 +324,12 @@ class Registry:
             if record.leases or record.is_closing or record.model is None:
                 return
             record.is_closing = True  # two threads may see the last lease end
-            model = record.model
+        self.close_with(lambda: self._close(record))
+
+    def _close(self, record: _Version) -> None:
         try:
-            model.close()
+            if record.model is not None:
+                record.model.close()
         finally:
             with self._changed:
                 record.state, record.model = "END", None

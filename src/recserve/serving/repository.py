@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,10 +19,13 @@ class Repository:
     Attributes:
         registry: where opened models are published.
         open_model: opens the directory of a version.
+        prepare: called with each opened model and its directory before it is served, such as to warm it up; what it
+            raises fails the load.
     """
 
     registry: Registry
     open_model: OpenModel
+    prepare: Callable[[ServedModel, Path], None] | None = None
     _bases: dict[str, Path] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -79,10 +83,12 @@ class Repository:
         try:
             model = self.open_model(str(directory)) if name is None else self.open_model(str(directory), name)
             try:
+                if self.prepare is not None:
+                    self.prepare(model, folder)
                 self.registry.publish(model, source, replaces=replaces)
                 for label in getattr(model, "version_labels", ()):
                     self.registry.set_label(model.name, label, model.version)
-            except ConfigError:
+            except Exception:
                 model.close()
                 raise
         except Exception as caught:
