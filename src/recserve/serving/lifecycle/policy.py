@@ -102,8 +102,9 @@ class Situation:
         return Next(tuple(wanted), tuple(sorted(obsolete)) if may_unload else ())
 
     def _free_first(self, kept: set[int], served: set[int], obsolete: set[int], wanted: list[int]) -> Next:
-        """The resource kind: nothing is loaded while something obsolete is in memory, and a version that failed is not
-        tried again at the cost of one that serves.
+        """The resource kind: nothing is loaded while something obsolete is in memory.
+
+        A version that failed is not tried again at the cost of one that serves.
         """
         is_busy = any(progress == "unloading" for progress in self.progress.values())
         fresh = [v for v in wanted if self.progress.get(v) is None]
