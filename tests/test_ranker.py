@@ -353,3 +353,31 @@ def test_payloads_may_hold_nothing_but_values_that_are_looked_up(sum_model: Buil
     path = sum_model(FEATURES, {"ctr": ["clicks"]})
     result = Ranker.open(path, items=ITEMS).rank({"clicks": {"odd": 3.0}}, {}, ["a", "b"], items={"c": {}})
     assert scores(result) == {"b": 3, "a": 0}
+
+
+def test_a_long_list_is_ranked_in_parts_with_the_same_answer(ranker: Ranker, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    ids = rng.choice([*"abcdef", "none"], size=1003).tolist()
+    candidates = {"item_id": ids, "boost": rng.normal(size=1003).astype(np.float32)}
+    whole = ranker.rank({"bias": 1}, {}, candidates)
+    monkeypatch.setattr("recserve.ranker.PART_ROWS", 100)
+    pauses: list[int] = []
+
+    def pause() -> None:
+        pauses.append(len(pauses))
+        ranker.rank({"bias": 7}, {}, ["f", "a"])  # another request on the same thread
+
+    ranker.pause = pause
+    parts = ranker.rank({"bias": 1}, {}, candidates)
+    assert len(pauses) == 8
+    assert parts.item_ids == whole.item_ids
+    np.testing.assert_array_equal(parts.scores, whole.scores)
+    np.testing.assert_array_equal(parts.positions, whole.positions)
+    assert parts.unknown_items == whole.unknown_items
+
+    def stop() -> None:
+        raise TimeoutError("over")
+
+    ranker.pause = stop
+    with pytest.raises(TimeoutError, match="over"):
+        ranker.rank({"bias": 1}, {}, candidates)

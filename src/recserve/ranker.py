@@ -4,8 +4,8 @@
     result = ranker.rank(user={...}, context={...}, candidates=[...], top_k=50)
 
 A request runs in five steps: sequence columns joined from the item store, the request stage once, a gather of the
-candidates' payloads, the candidate stage in one batch, and top-k. Python does a constant amount of work in each; loops
-over candidates and over ids of a history are in kernels.
+candidates' payloads, the candidate stage in batches of at most `PART_ROWS`, and top-k. Python does a constant amount of
+work in each; loops over candidates and over ids of a history are in kernels.
 
 Axes: N candidates, K of the answer, M items of a batch.
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +40,9 @@ from recserve.store.sources import ItemSource, count_items, read_item_batches
 from recserve.store.view import StoreView
 
 ITEM_ID: Final = "item_id"
+PART_ROWS: Final = 2048
+"""Candidates that are scored at a time; longer lists are cut into equal parts of at most so many."""
+
 _NO_VALUES: I64 = np.empty((0, memory.FIELDS), np.int64)
 _NO_ITEMS: Final = [pa.record_batch({ITEM_ID: pa.array([], pa.string())})]
 
@@ -90,7 +93,12 @@ class _Worker:
 
 
 class Ranker:
-    """A model with its items. Any number of threads may rank while others change items."""
+    """A model with its items. Any number of threads may rank while others change items.
+
+    Attributes:
+        pause: called on the ranking thread between the parts of a long list of candidates, for whoever has work of its
+            own to do there; what it raises ends the request. None for nothing.
+    """
 
     def __init__(self, bundle: Bundle, pipeline: Pipeline, id_kind: str, capacity: int = 1024) -> None:
         """Without items; see `open`.
@@ -101,6 +109,7 @@ class Ranker:
             id_kind: "string" or "int64".
             capacity: items to expect.
         """
+        self.pause: Callable[[], None] | None = None
         self.bundle: Final = bundle
         self.pipeline: Final = pipeline
         cuts = pipeline.cuts
@@ -296,11 +305,16 @@ class Ranker:
             inline = read_inline_items(items, listed, self._columns["item"])
             stored = np.setdiff1d(stored, inline.positions, assume_unique=True)
         parts: list[tuple[I64, dict[str, F32]]] = []
-        if len(stored):
-            batch = self._gather(worker, view, slots if len(stored) == len(slots) else slots[stored], listed, stored)
-            timings["gather"] = (time.perf_counter_ns() - start) / 1e3
-            with _naming_candidates(stored):
-                parts.append((stored, self.pipeline.candidate.score(worker.candidate, state, batch, timings)))
+        count = -(-len(stored) // PART_ROWS)
+        for n, positions in enumerate(np.array_split(stored, count) if count > 1 else [stored] * count):
+            if n and self.pause is not None:
+                self.pause()
+                start = time.perf_counter_ns()
+            found = slots if len(positions) == len(slots) else slots[positions]
+            batch = self._gather(worker, view, found, listed, positions)
+            timings["gather"] = timings.get("gather", 0.0) + (time.perf_counter_ns() - start) / 1e3
+            with _naming_candidates(positions):
+                parts.append((positions, self.pipeline.candidate.score(worker.candidate, state, batch, timings)))
         if inline is not None and len(inline.positions):
             with _naming_candidates(inline.positions):
                 batch = self._make_batch(worker, inline, listed)

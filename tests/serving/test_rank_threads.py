@@ -2,10 +2,20 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from recserve.errors import OverloadedError
+from recserve.serving.overload.turn import (
+    CallCancelledError,
+    DeadlineExceededError,
+    Priority,
+    Turn,
+    current_turn,
+    enter_turn,
+)
 from recserve.serving.rank_threads import RankThreads
 
 
@@ -89,4 +99,144 @@ def test_close_tells_when_work_does_not_end() -> None:
     asyncio.run(main())
     assert not threads.close(0.01)
     gate.set()  # the loop has ended: the thread drops its result and ends
+    assert threads.close(5)
+
+
+def blocked(threads: RankThreads, gate: threading.Event) -> tuple[asyncio.Future[None], threading.Event]:
+    """Work that holds a thread until the gate opens."""
+    entered = threading.Event()
+
+    def block() -> None:
+        entered.set()
+        assert gate.wait(10)
+
+    return asyncio.ensure_future(threads.run(block)), entered
+
+
+def under(turn: Turn, threads: RankThreads, work: Callable[[], Any]) -> asyncio.Task[Any]:
+    """Work of a request with that turn."""
+
+    async def main() -> Any:
+        enter_turn(turn)
+        return await threads.run(work)
+
+    return asyncio.create_task(main())
+
+
+def test_a_deadline_ends_the_wait_and_the_work_is_not_begun() -> None:
+    threads, gate, begun = RankThreads(1, max_waiting=8), threading.Event(), list[str]()
+
+    async def main() -> None:
+        first, entered = blocked(threads, gate)
+        await asyncio.to_thread(entered.wait)
+        with pytest.raises(DeadlineExceededError):
+            await under(Turn(0.05), threads, lambda: begun.append("late"))
+        gone = Turn()
+        second = under(gone, threads, lambda: begun.append("gone"))
+        await asyncio.sleep(0)
+        gone.cancel()
+        gate.set()
+        await first
+        with pytest.raises(CallCancelledError):
+            await second
+        with pytest.raises(CallCancelledError):
+            await under(gone, threads, lambda: begun.append("never queued"))
+        await under(Turn(60), threads, lambda: begun.append(str(current_turn() is not None)))
+
+    asyncio.run(main())
+    assert begun == ["True"]
+    assert threads.close(5)
+
+
+def test_urgent_work_goes_first() -> None:
+    threads, gate, begun = RankThreads(1, max_waiting=8), threading.Event(), list[str]()
+
+    async def main() -> None:
+        first, entered = blocked(threads, gate)
+        await asyncio.to_thread(entered.wait)
+        tasks = [
+            under(Turn(priority=priority), threads, lambda p=priority: begun.append(p.name))
+            for priority in (Priority.LOW, Priority.NORMAL, Priority.HIGH)
+        ]
+        await asyncio.sleep(0)
+        gate.set()
+        await asyncio.gather(first, *tasks)
+
+    asyncio.run(main())
+    assert begun == ["HIGH", "NORMAL", "LOW"]
+    assert threads.close(5)
+
+
+def test_long_work_lets_small_work_in_between_its_parts() -> None:
+    threads, gate, begun = RankThreads(1, max_waiting=8), threading.Event(), list[str]()
+    entered = threading.Event()
+
+    def long() -> None:
+        entered.set()
+        assert gate.wait(10)
+        begun.append("part 1")
+        threads.let_others_go_first()
+        mine = current_turn()
+        begun.append(f"part 2 of {mine and mine.kind}")
+
+    async def main() -> None:
+        tasks = [under(Turn(kind="long", size_bytes=1000), threads, long)]
+        await asyncio.to_thread(entered.wait)
+        tasks += [under(Turn(size_bytes=n), threads, lambda n=n: begun.append(f"{n} bytes")) for n in (900, 10)]
+        await asyncio.sleep(0)
+        gate.set()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(main())
+    assert begun == ["part 1", "10 bytes", "part 2 of long", "900 bytes"]
+    assert threads.close(5)
+
+
+def test_long_work_ends_when_nobody_waits_for_it() -> None:
+    threads, turn = RankThreads(1, max_waiting=8), Turn()
+
+    def long() -> None:
+        turn.cancel()
+        threads.let_others_go_first()
+
+    async def main() -> None:
+        with pytest.raises(CallCancelledError):
+            await under(turn, threads, long)
+
+    threads.let_others_go_first()  # outside a request
+    asyncio.run(main())
+    assert threads.close(5)
+
+
+def test_quick_work_runs_where_it_arrives() -> None:
+    threads, names = RankThreads(1, max_waiting=8), list[str]()
+
+    async def main() -> None:
+        for _ in range(2000):
+            turn = Turn(kind="/quick", size_bytes=3)
+            await under(turn, threads, lambda: names.append(threading.current_thread().name))
+
+    asyncio.run(main())
+    assert names[0] == "recserve-rank-0"
+    assert threading.current_thread().name in names
+    assert threads.close(5)
+
+
+def test_waiting_low_work_makes_room_for_other() -> None:
+    threads, gate = RankThreads(1, max_waiting=2), threading.Event()
+
+    async def main() -> None:
+        first, entered = blocked(threads, gate)
+        await asyncio.to_thread(entered.wait)
+        low = under(Turn(priority=Priority.LOW), threads, lambda: "low")
+        await asyncio.sleep(0)
+        normal = [under(Turn(), threads, lambda: "normal") for _ in range(2)]
+        with pytest.raises(OverloadedError, match="a more urgent request took its place"):
+            await low
+        assert threads.waiting() == 2
+        gate.set()
+        await first
+        assert await asyncio.gather(*normal) == ["normal"] * 2
+
+    asyncio.run(main())
     assert threads.close(5)

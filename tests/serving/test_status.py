@@ -29,6 +29,7 @@ def test_every_error_class_of_the_tree_and_of_serving_is_mapped() -> None:
         importlib.import_module(f"recserve.serving.{module.name}")
     # The packages of protocols have errors and statuses of their own.
     modules = {recserve.errors.__name__, *(f"recserve.serving.{module.name}" for module in serving_modules())}
+    modules.add("recserve.serving.overload.turn")
     assert {kind for kind in subclasses(RecserveError) if kind.__module__ in modules} == set(STATUS)
 
 

@@ -50,6 +50,7 @@ def serve(flags: ServeFlags) -> None:
         ports=[parse_port(text) for text in flags.dialect or []],
         rank_threads=flags.rank_threads,
         max_waiting=flags.max_waiting,
+        max_wait_s=flags.max_wait,
         drain_s=flags.drain,
         allows_cross_origin=flags.cors,
         limits=Limits(flags.max_candidates, flags.max_body_bytes, flags.body_timeout),

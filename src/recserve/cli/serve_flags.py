@@ -46,6 +46,9 @@ RankThreads = Annotated[
     int, typer.Option(min=0, help="Requests answered at once; 0 answers on the event loop, which then waits.")
 ]
 MaxWaiting = Annotated[int, typer.Option(min=1, help="Requests that may wait; one more is answered 503.")]
+MaxWait = Annotated[
+    float, typer.Option(min=0, help="Seconds that a request may wait; one that would wait longer is answered 503.")
+]
 MaxCandidates = Annotated[int, typer.Option(min=1, help="Candidates of one request.")]
 MaxBodyBytes = Annotated[int, typer.Option(min=1, help="Bytes of one request body.")]
 BodyTimeout = Annotated[float, typer.Option(help="Seconds in which a body has to arrive.")]
@@ -74,6 +77,7 @@ class ServeFlags:
     threads: Threads = 1
     rank_threads: RankThreads = 1
     max_waiting: MaxWaiting = 256
+    max_wait: MaxWait = 2.0
     max_candidates: MaxCandidates = 20_000
     max_body_bytes: MaxBodyBytes = 32 << 20
     body_timeout: BodyTimeout = 30.0

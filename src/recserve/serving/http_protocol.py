@@ -7,10 +7,14 @@ ever. Bodies have their limits in `body`. And a client that leaves while its pip
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from recserve.serving.messages import Limits
+
+TURN: Final = "recserve.turn"
+"""Key of a request's `Turn` in its ASGI scope: it is cancelled when the client leaves."""
 
 
 def bounded_protocol(limits: Limits) -> type[HttpToolsProtocol]:
@@ -43,6 +47,10 @@ class _BoundedProtocol(HttpToolsProtocol):
         self._stop_timer()
         # Uvicorn tells the request that came last. Of pipelined ones the first may be running: unaware, it would write
         # to a closed transport, which is logged as a crash.
+        for cycle in (self._answering, *(cycle for cycle, _ in self.pipeline)):
+            turn = None if cycle is None else cycle.scope.get(TURN)
+            if turn is not None:
+                turn.cancel()
         if self._answering is not None:
             self._answering.disconnected = True
             self._answering.message_event.set()

@@ -1,28 +1,37 @@
-"""Threads for ranking, so that the event loop goes on answering health checks and reading sockets."""
+"""Threads for ranking, so that the event loop goes on answering health checks and reading sockets.
+
+Work that its kind's history shows to be quicker than handing it over runs where it arrives. The rest waits for a thread
+in the order of its priority, and is refused where it could not be answered in time.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import queue
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from time import monotonic
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from math import inf
+from time import monotonic, perf_counter
+from typing import Any, Final, TypeVar
 
 from recserve.errors import OverloadedError
-from recserve.serving import observation
+from recserve.serving.overload.pace import Pace
+from recserve.serving.overload.queue import QueueLimits, TurnQueue
+from recserve.serving.overload.turn import DeadlineExceededError, Turn, current_turn, enter_turn
 
 T = TypeVar("T")
 
+_SMALLER: Final = 4
+"""A call that goes in between has a body smaller by this factor."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class _Job:
     work: Callable[[], Any]
-    context: contextvars.Context
+    turn: Turn
     future: asyncio.Future[Any]
     loop: asyncio.AbstractEventLoop
+    since_s: float = field(default_factory=monotonic)
 
 
 class RankThreads:
@@ -33,14 +42,19 @@ class RankThreads:
 
     Args:
         threads: how many; 0 runs the work inline, on the event loop.
-        max_waiting: jobs that may wait for a thread; one more is refused.
+        max_waiting: jobs that may wait for a thread; one more is refused, or makes a less urgent one be refused.
+        max_wait_s: seconds that a job may wait.
     """
 
-    def __init__(self, threads: int, max_waiting: int) -> None:
-        self._max_waiting = max_waiting
-        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+    def __init__(self, threads: int, max_waiting: int, max_wait_s: float = inf) -> None:
+        self._queue: TurnQueue[_Job] = TurnQueue(QueueLimits(max_waiting, max_wait_s), _refuse)
+        self._pace = Pace()
+        self._count = threads
+        self._is_busy = [False] * threads
+        self._nested = threading.local()
         self._threads = [
-            threading.Thread(target=self._work, name=f"recserve-rank-{i}", daemon=True) for i in range(threads)
+            threading.Thread(target=self._work, args=(i,), name=f"recserve-rank-{i}", daemon=True)
+            for i in range(threads)
         ]
         for thread in self._threads:
             thread.start()
@@ -49,52 +63,108 @@ class RankThreads:
         """Run `work` on a thread and return what it returns, or raise what it raises.
 
         Raises:
-            OverloadedError: `max_waiting` jobs are waiting already.
+            OverloadedError: too many jobs wait already, or it would wait too long.
+            DeadlineExceededError, CallCancelledError: the caller's time is over, before or during the work.
         """
+        turn = current_turn()
+        if turn is not None:
+            turn.check()
         if not self._threads:
-            return _observed(work)
-        if self._queue.qsize() >= self._max_waiting:
-            raise OverloadedError(
-                f"{self._max_waiting} requests are waiting already",
-                code="queue_full",
-                hint="Try again later, or serve with more processes.",
-            )
+            return work()
+        if not len(self._queue) and not any(self._is_busy) and self._pace.is_quick(turn):
+            return self._run_here(work, turn)
+        if turn is None:
+            turn = Turn()
+        self._queue.admit(turn, self._pace.mean_s / self._count)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._queue.put(_Job(work, contextvars.copy_context(), future, loop))
-        return await future
+        self._queue.put(_Job(work, turn, future, loop))
+        if (remaining_s := turn.remaining_s()) == inf:
+            return await future
+        timer = loop.call_later(remaining_s, _expire, future)
+        try:
+            return await future
+        finally:
+            timer.cancel()
+
+    def let_others_go_first(self) -> None:
+        """Called by long work between its parts, on its rank thread: smaller waiting work runs now, for a while.
+
+        Raises:
+            DeadlineExceededError, CallCancelledError: nobody waits for the long work any longer.
+        """
+        turn = current_turn()
+        if turn is None or getattr(self._nested, "is_on", False):
+            return
+        turn.check()
+        max_bytes = (turn.size_bytes or 0) // _SMALLER
+        until_s = monotonic() + max(self._pace.mean_s, 1e-3)
+        self._nested.is_on = True
+        try:
+            while len(self._queue) and monotonic() < until_s and (job := self._queue.take_small(max_bytes)):
+                self._finish(job)
+        finally:
+            self._nested.is_on = False
+            enter_turn(turn)
+
+    def waiting(self) -> int:
+        """Jobs that wait for a thread."""
+        return len(self._queue)
 
     def close(self, timeout_s: float) -> bool:
         """End the threads after their current jobs; False when one is still at work after `timeout_s`."""
         deadline_s = monotonic() + timeout_s
         for _ in self._threads:
-            self._queue.put(None)
+            self._queue.end()
         for thread in self._threads:
             thread.join(max(0.0, deadline_s - monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
-    def _work(self) -> None:
-        while (job := self._queue.get()) is not None:
-            if job.future.cancelled():
-                continue
-            result, error = None, None
-            try:
-                result = job.context.run(_observed, job.work)
-            except Exception as caught:  # it is raised where the work is awaited
-                error = caught
-            try:
-                job.loop.call_soon_threadsafe(_settle, job.future, result, error)
-            except RuntimeError:  # the loop has ended, and with it whoever waited
+    def _run_here(self, work: Callable[[], T], turn: Turn | None) -> T:
+        begin_s = perf_counter()
+        try:
+            return work()
+        finally:
+            self._pace.learn(turn, perf_counter() - begin_s)
+
+    def _work(self, number: int) -> None:
+        while (job := self._queue.take()) is not None:
+            self._is_busy[number] = True
+            is_on = self._finish(job)
+            self._is_busy[number] = False
+            if not is_on:
                 return
 
+    def _finish(self, job: _Job) -> bool:
+        """Run a job and hand its result over; False when the loop that waits for it has ended."""
+        if job.future.cancelled():
+            return True
+        result, error = None, None
+        try:
+            job.turn.check()
+            if (late := self._queue.is_late(job, self._pace.mean_s)) is not None:
+                raise late
+            enter_turn(job.turn)
+            result = self._run_here(job.work, job.turn)
+        except Exception as caught:  # it is raised where the work is awaited
+            error = caught
+        return _hand_over(job, result, error)
 
-def _observed(work: Callable[[], T]) -> T:
-    """Do the work, and note when on the observation of the request."""
-    observation.begin_work()
+
+def _hand_over(job: _Job, result: object, error: Exception | None) -> bool:
     try:
-        return work()
-    finally:
-        observation.end_work()
+        job.loop.call_soon_threadsafe(_settle, job.future, result, error)
+    except RuntimeError:  # the loop has ended, and with it whoever waited
+        return False
+    return True
+
+
+def _refuse(job: _Job, error: OverloadedError) -> None:
+    _hand_over(job, None, error)
+
+
+def _expire(future: asyncio.Future[Any]) -> None:
+    _settle(future, None, DeadlineExceededError("Deadline Exceeded", hint="Give more time, or ask for less."))
 
 
 def _settle(future: asyncio.Future[Any], result: object, error: Exception | None) -> None:

@@ -6,6 +6,7 @@ there. A model that cannot be loaded at start ends the process: nobody is left w
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import signal
@@ -21,11 +22,12 @@ import uvicorn
 
 from recserve.errors import ConfigError, InvariantError, RecserveError
 from recserve.serving.body import Receive, Scope, Send
-from recserve.serving.contract import OpenModel, RecordSink
+from recserve.serving.contract import OpenModel, RecordSink, ServedModel
 from recserve.serving.dialects import DEFAULT_DIALECT, App, Companion, Port, Serving
-from recserve.serving.http_protocol import bounded_protocol
+from recserve.serving.http_protocol import TURN, bounded_protocol
 from recserve.serving.messages import Limits
 from recserve.serving.metrics import RequestMetrics
+from recserve.serving.overload.turn import enter_turn, read_turn
 from recserve.serving.rank_threads import RankThreads
 from recserve.serving.registry import Registry
 from recserve.serving.repository import Repository
@@ -50,6 +52,7 @@ class ServeOptions:
         ports: what to listen on; if empty, one port, `port`, in recserve's own dialect.
         rank_threads: requests that are ranked at once; 0 ranks on the event loop.
         max_waiting: requests that may wait for a rank thread.
+        max_wait_s: seconds that one may wait; one that would wait longer is refused at once.
         drain_s: seconds that running requests have to end after SIGTERM or SIGINT.
         allows_cross_origin: whether web pages of other origins may call the TensorFlow Serving routes.
         limits: what one request may ask for.
@@ -61,6 +64,7 @@ class ServeOptions:
     ports: Sequence[Port] = ()
     rank_threads: int = 1
     max_waiting: int = 256
+    max_wait_s: float = 2.0
     drain_s: float = 10.0
     allows_cross_origin: bool = False
     limits: Limits = field(default_factory=Limits)
@@ -71,6 +75,7 @@ class ServeOptions:
         minimums = {
             "rank_threads": (self.rank_threads, 0),
             "max_waiting": (self.max_waiting, 1),
+            "max_wait_s": (self.max_wait_s, 0),
             "drain_s": (self.drain_s, 0),
             "max_candidates": (self.limits.max_candidates, 1),
             "max_body_bytes": (self.limits.max_body_bytes, 1),
@@ -117,7 +122,9 @@ class ServerProcess:
         self._records = records
         self._on_ready = on_ready
         self._registry = Registry()
-        self._repository = Repository(self._registry, open_model)
+        self._open_model = open_model
+        self._repository = Repository(self._registry, self._open)
+        self._threads: RankThreads | None = None
         self._failure: RecserveError | None = None
         self._server: _Server | None = None
 
@@ -130,17 +137,16 @@ class ServerProcess:
         options = self._options
         for bundle in options.bundles:
             self._registry.expect(bundle)
-        threads = RankThreads(options.rank_threads, options.max_waiting)
+        threads = self._threads = RankThreads(options.rank_threads, options.max_waiting, options.max_wait_s)
         listeners: list[socket.socket] = []
         companions: list[Companion] = []
         try:
             app = self._open_ports(threads, listeners, companions)
-            self._server = server = _Server(app, options.limits, options.drain_s)
+            self._server = server = _Server(app, options.limits, options.drain_s, companions)
             threading.Thread(target=self._load, name="recserve-load", daemon=True).start()
             server.run(listeners)
         finally:
-            for companion in companions:
-                companion.stop(options.drain_s)
+            stop_companions(companions, options.drain_s)
             for listener in listeners:
                 listener.close()
             self._close(threads)
@@ -202,6 +208,13 @@ class ServerProcess:
         if self._on_ready is not None:
             self._on_ready(next(iter(self.addresses.values())))
 
+    def _open(self, *arguments: str) -> ServedModel:
+        """Open a model that lets others go first where it works for long."""
+        model = self._open_model(*arguments)
+        if self._threads is not None and hasattr(model, "pause"):
+            model.pause = self._threads.let_others_go_first
+        return model
+
     def _close(self, threads: RankThreads) -> None:
         if not threads.close(self._options.drain_s):
             # Its maps must stay: closing a ranker under a running request would crash the process.
@@ -223,13 +236,16 @@ class _Ports:
         self._apps = apps
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[TURN] = turn = read_turn(scope["headers"], scope["path"])
+        enter_turn(turn)
         await self._apps[scope["server"][1]](scope, receive, send)
 
 
 class _Server(uvicorn.Server):
     """Uvicorn, but a signal that ends it cleanly is not raised again: the exit code says how it ended."""
 
-    def __init__(self, app: App, limits: Limits, drain_s: float) -> None:
+    def __init__(self, app: App, limits: Limits, drain_s: float, companions: list[Companion]) -> None:
+        self._companions, self._drain_s = companions, drain_s
         config = uvicorn.Config(
             app,
             http=bounded_protocol(limits),
@@ -246,6 +262,11 @@ class _Server(uvicorn.Server):
             timeout_graceful_shutdown=max(1, round(drain_s)),
         )
         super().__init__(config)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain HTTP and the companions at once, so that all have the same time."""
+        draining = asyncio.to_thread(stop_companions, self._companions, self._drain_s)
+        await asyncio.gather(super().shutdown(sockets), draining)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -264,6 +285,16 @@ class _Server(uvicorn.Server):
         """The first signal begins the drain, a second one ends it."""
         self.force_exit = self.should_exit
         self.should_exit = True
+
+
+def stop_companions(companions: list[Companion], drain_s: float) -> None:
+    """Stop servers of other transports, all at the same time, and take them off the list."""
+    stopping = [threading.Thread(target=companion.stop, args=(drain_s,), daemon=True) for companion in companions]
+    companions.clear()
+    for thread in stopping:
+        thread.start()
+    for thread in stopping:
+        thread.join()
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -19,6 +19,7 @@ from recserve.errors import (
 )
 from recserve.serving.compression import UnsupportedCodingError
 from recserve.serving.json_document import JsonError
+from recserve.serving.overload.turn import CallCancelledError, DeadlineExceededError
 from recserve.serving.refusals import (
     BodyTimeoutError,
     BodyTooLargeError,
@@ -60,6 +61,8 @@ STATUS: Final[dict[type[RecserveError], int]] = {
     UnsupportedError: 501,
     MethodNotAllowedError: 405,
     BodyTimeoutError: 408,
+    CallCancelledError: 499,
+    DeadlineExceededError: 504,
     BodyTooLargeError: 413,
     InvariantError: 500,
     OverloadedError: 503,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from recserve.serving.grpc.endpoints import Endpoint, work
 from recserve.serving.grpc.failures import RefusedError, no_words
 from recserve.serving.grpc.server import GrpcServer
-from recserve.serving.grpc.turn import CallCancelledError, DeadlineExceededError, Turn
+from recserve.serving.overload.turn import CallCancelledError, DeadlineExceededError, Turn
 from recserve.wire.open_inference import SERVICE as OIP
 from recserve.wire.pool import methods_of
 from recserve.wire.ranking import SERVICE as RANKING

@@ -10,7 +10,7 @@ from grpc import StatusCode
 from recserve.errors import BundleError, DataError, InvariantError, NotFoundError, OverloadedError, RequestError
 from recserve.serving.grpc.failures import RefusedError, failure_of, no_words, own_words
 from recserve.serving.grpc.oip_inference import oip_words
-from recserve.serving.grpc.turn import CallCancelledError, DeadlineExceededError
+from recserve.serving.overload.turn import CallCancelledError, DeadlineExceededError
 from recserve.serving.refusals import UnsupportedError
 from recserve.wire.ranking import ErrorInfo, RetryInfo, RpcStatus
 

@@ -210,8 +210,8 @@ def test_another_datatype_is_named(served: Any) -> None:
 
 def test_a_request_that_waited_too_long_is_dropped(serving_of: Any, fakes: Any) -> None:
     from recserve.serving.grpc.oip_inference import InferenceService
-    from recserve.serving.grpc.turn import Turn
     from recserve.serving.oip.inference import RequestExpiredError
+    from recserve.serving.overload.turn import Turn
 
     serving = serving_of([fakes["add_sub"]()])
     turn = Turn()

@@ -10,7 +10,7 @@ import pytest
 from recserve.errors import BundleError, ConfigError
 from recserve.serving.grpc.failures import RefusedError
 from recserve.serving.grpc.tfs_models import ModelService, check_config
-from recserve.serving.grpc.turn import Turn
+from recserve.serving.overload.turn import Turn
 from recserve.wire.tensorflow_serving import (
     MODEL_SERVICE,
     GetModelStatusRequest,

@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 
 from recserve.errors import InvariantError
 from recserve.serving.grpc.failures import Failure, RefusedError, Wording, failure_of
-from recserve.serving.grpc.turn import Turn
+from recserve.serving.overload.turn import Priority, Turn, enter_turn
 from recserve.serving.rank_threads import RankThreads
 from recserve.serving.status import as_recserve_error
 from recserve.wire.pool import Message, Method
@@ -99,7 +99,8 @@ class Endpoints(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc is untyped
             return content
 
     async def _run(self, endpoint: Endpoint, body: bytes, context: Any) -> bytes:
-        turn = Turn(context.time_remaining())
+        turn = Turn(context.time_remaining(), priority=_priority(context), size_bytes=len(body))
+        enter_turn(turn)
         if endpoint.runs_on == "event loop":
             return work(endpoint, body, turn)
         try:
@@ -109,6 +110,12 @@ class Endpoints(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc is untyped
         except asyncio.CancelledError:
             turn.cancel()
             raise
+
+
+def _priority(context: Any) -> Priority:
+    """The urgency that the call's metadata asks for; unknown words are none."""
+    word = next((value for name, value in context.invocation_metadata() or () if name == "x-request-priority"), "")
+    return Priority.__members__.get(str(word).upper(), Priority.NORMAL)
 
 
 def work(endpoint: Endpoint, body: bytes, turn: Turn) -> bytes:

@@ -9,7 +9,7 @@ from typing import Final
 from grpc import StatusCode
 
 from recserve.errors import NotFoundError, OverloadedError, RecserveError, RequestError
-from recserve.serving.grpc.turn import CallCancelledError, DeadlineExceededError
+from recserve.serving.overload.turn import CallCancelledError, DeadlineExceededError
 from recserve.serving.refusals import ForbiddenError, UnauthenticatedError, UnsupportedError
 from recserve.serving.status import RETRY_AFTER_S, as_recserve_error
 from recserve.wire.ranking import ErrorInfo, RetryInfo, RpcStatus

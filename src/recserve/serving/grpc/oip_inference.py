@@ -13,7 +13,6 @@ from recserve.errors import OverloadedError, RecserveError, RequestError
 from recserve.serving.dialects import Serving
 from recserve.serving.grpc.endpoints import Endpoint
 from recserve.serving.grpc.failures import Failure
-from recserve.serving.grpc.turn import Turn
 from recserve.serving.inference import tensor_model
 from recserve.serving.oip.infer_request import InferInput, InferRequest
 from recserve.serving.oip.inference import (
@@ -24,6 +23,7 @@ from recserve.serving.oip.inference import (
     unknown_model,
 )
 from recserve.serving.oip.shapes import count_rows
+from recserve.serving.overload.turn import Turn
 from recserve.serving.refusals import ModelNotFoundError, UnsupportedError
 from recserve.serving.statistics import Times
 from recserve.signatures import Tensor, TensorModel

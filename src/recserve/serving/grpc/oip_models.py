@@ -14,10 +14,10 @@ from recserve.serving.dialects import Serving
 from recserve.serving.grpc.endpoints import Endpoint
 from recserve.serving.grpc.failures import RefusedError
 from recserve.serving.grpc.oip_inference import oip_words, version_of
-from recserve.serving.grpc.turn import Turn
 from recserve.serving.inference import tensor_model
 from recserve.serving.oip.metadata import describe_config, describe_model, describe_server
 from recserve.serving.oip.repository import index_models, load_model, unload_model
+from recserve.serving.overload.turn import Turn
 from recserve.serving.refusals import UnsupportedError
 from recserve.signatures import TensorModel
 from recserve.wire.open_inference import SERVICE

@@ -15,8 +15,8 @@ from recserve.serving.contract import Candidates
 from recserve.serving.dialects import Serving
 from recserve.serving.grpc.endpoints import Endpoint
 from recserve.serving.grpc.failures import no_words
-from recserve.serving.grpc.turn import Turn
 from recserve.serving.messages import Limits, RankAnswer, RankCall, checked_request_id
+from recserve.serving.overload.turn import Turn
 from recserve.serving.refusals import OutputNamesError
 from recserve.wire.pool import Message, methods_of
 from recserve.wire.ranking import SERVICE, RankResponse

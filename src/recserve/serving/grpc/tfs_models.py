@@ -13,7 +13,7 @@ from recserve.serving.dialects import Serving
 from recserve.serving.grpc.endpoints import Endpoint
 from recserve.serving.grpc.failures import RefusedError, own_words
 from recserve.serving.grpc.tfs_specs import spec_of, tfs_words
-from recserve.serving.grpc.turn import Turn
+from recserve.serving.overload.turn import Turn
 from recserve.serving.registry import ModelState
 from recserve.wire.pool import Message, methods_of
 from recserve.wire.tensorflow_serving import (

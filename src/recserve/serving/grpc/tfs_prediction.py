@@ -15,8 +15,8 @@ from recserve.serving.examples import classifications, examples_to_inputs, regre
 from recserve.serving.grpc.endpoints import Answer, Endpoint
 from recserve.serving.grpc.failures import RefusedError, failure_of
 from recserve.serving.grpc.tfs_specs import leased, resolve, spec_of, tfs_words
-from recserve.serving.grpc.turn import Turn
 from recserve.serving.inference import check_outputs, find_signature, run_signature
+from recserve.serving.overload.turn import Turn
 from recserve.serving.refusals import InputNamesError, SignatureNotFoundError
 from recserve.serving.statistics import Times
 from recserve.serving.tfs.pages import signature_defs

@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 from recserve.errors import NotFoundError, OverloadedError, RecserveError, RequestError
 from recserve.serving.compression import UnsupportedCodingError
+from recserve.serving.overload.turn import DeadlineExceededError
 from recserve.serving.refusals import (
     BodyTimeoutError,
     BodyTooLargeError,
@@ -84,6 +85,8 @@ def to_wire(error: Exception) -> WireError:
             return WireError(str(error), "NOT_FOUND")
         case UnsupportedError():
             return WireError(str(error), "UNIMPLEMENTED")
+        case DeadlineExceededError():
+            return WireError(str(error), "DEADLINE_EXCEEDED")
         case UnauthenticatedError():
             return WireError(str(error), "UNAUTHENTICATED")
         case ForbiddenError():

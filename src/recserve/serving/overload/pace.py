@@ -1,0 +1,59 @@
+"""How long calls take, learnt from those that ran."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from recserve.serving.overload.turn import Turn
+
+_WEIGHT: Final = 0.1
+"""Of the newest call in the mean."""
+
+QUICK_S: Final = 150e-6
+"""A call whose kind takes less than this costs less than handing it to another thread."""
+
+_SLOW_S: Final = 2e-3
+_SMALL_BYTES: Final = 4096
+_ENOUGH: Final = 32
+_BACK_OFF: Final = 2000
+_MAX_KINDS: Final = 1024
+
+
+@dataclass
+class _Kind:
+    mean_s: float = 0.0
+    calls: int = 0
+
+
+@dataclass
+class Pace:
+    """Mean times of calls, over all and by kind. Threads may share it: a lost update does no harm.
+
+    Attributes:
+        mean_s: exponentially weighted mean of the seconds that a call takes on a thread; 0 before the first.
+    """
+
+    mean_s: float = 0.0
+    _kinds: dict[str, _Kind] = field(default_factory=dict)
+
+    def learn(self, turn: Turn | None, taken_s: float) -> None:
+        """Count a call that took so long."""
+        self.mean_s = taken_s if not self.mean_s else self.mean_s + _WEIGHT * (taken_s - self.mean_s)
+        if turn is None or not turn.kind or turn.size_bytes is None or turn.size_bytes > _SMALL_BYTES:
+            return
+        kind = self._kinds.get(turn.kind)
+        if kind is None:
+            if len(self._kinds) >= _MAX_KINDS:  # paths are the callers' to choose
+                self._kinds.clear()
+            kind = self._kinds[turn.kind] = _Kind(taken_s)
+        kind.mean_s += _WEIGHT * (taken_s - kind.mean_s)
+        # One that was slow sends its kind back to the threads for a long while.
+        kind.calls = -_BACK_OFF if taken_s > _SLOW_S else kind.calls + 1
+
+    def is_quick(self, turn: Turn | None) -> bool:
+        """Whether the call is small and its kind has long been quick: it may run where it arrives."""
+        if turn is None or turn.size_bytes is None or turn.size_bytes > _SMALL_BYTES:
+            return False
+        kind = self._kinds.get(turn.kind)
+        return kind is not None and kind.calls >= _ENOUGH and kind.mean_s < QUICK_S
