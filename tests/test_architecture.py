@@ -35,7 +35,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("importers", "store", "candidates"),
     ("plain_model", "sequence_history"),
     ("ranker",),
-    ("debug",),
+    ("debug", "scored_model"),
     ("serving", "samples", "training"),
     ("demo",),
     ("cli",),

@@ -62,3 +62,10 @@ def test_a_cell_of_another_type_is_an_error(cell: object) -> None:
 def test_a_column_has_one_axis() -> None:
     with pytest.raises(DataError, match="column 'x' has 2 axes, not 1"):
         read_column("x", np.zeros((2, 2)), "number", Codes())
+
+
+@pytest.mark.parametrize("values", [np.array([0.0, 1.0, 2.0, np.nan]), [0, 1, 2.0, None], [False, True, 2, None]])
+def test_numbers_are_booleans_where_they_are_0_or_1(values: Any) -> None:
+    data, marks = read_column("x", values, "boolean", Codes())
+    np.testing.assert_array_equal(data, [0.0, 1.0, np.nan, np.nan])
+    assert marks.tolist() == [0.0, 0.0, 1.0, 0.0]

@@ -101,11 +101,11 @@ class ImportedModel:
         known = {name: columns[name] for name in self.program.inputs if name in columns}
         rows = len(next(iter(columns.values()))) if columns and not known else None
         scores = self.program.run(known, reference=reference, rows=rows)
-        return Scores({spec.name: _assemble(spec, scores.outputs) for spec in self.specs}, dict(scores.errors))
+        return Scores({spec.name: assemble(spec, scores.outputs) for spec in self.specs}, dict(scores.errors))
 
 
-def _assemble(spec: Output, raw: Mapping[str, Any]) -> Any:
-    """The output's values from those of its parts."""
+def assemble(spec: Output, raw: Mapping[str, Any]) -> Any:
+    """The output's values [rows] or [rows, parts] from those of its parts, [rows] each."""
     if spec.kind == "scalar":
         return raw[spec.parts[0]]
     return np.stack([np.asarray(raw[part]) for part in spec.parts], axis=1)

@@ -125,8 +125,22 @@ class Compiled:
         Raises:
             DataError: a cell is of no known type.
         """
-        texts, messages = Codes(self.texts), Codes(self.messages)
-        arrays = self._read(columns, rows, texts)
+        texts = Codes(self.texts)
+        return self.run_encoded(self._read(columns, rows, texts), rows, texts)
+
+    def run_encoded(self, arrays: Sequence[F64], rows: int, texts: Codes) -> tuple[F64, U8, Codes, Codes]:
+        """Score columns whose cells are as the kernels take them.
+
+        Args:
+            arrays: contiguous float64[rows] for each of `sources`: numbers, 0.0 or 1.0, or codes of texts; NaN for
+                missing.
+            rows: N.
+            texts: codes of the call, which begin with those of the program.
+
+        Returns:
+            See `run`.
+        """
+        messages = Codes(self.messages)
         data, state = np.empty((len(self.leaving), rows)), np.empty((len(self.leaving), rows), np.uint8)
         if not rows:
             return data, state, texts, messages

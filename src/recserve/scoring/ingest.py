@@ -38,19 +38,27 @@ def read_column(column: str, values: Any, dtype: str, codes: Codes) -> tuple[F64
     if isinstance(values, np.ndarray):
         if values.ndim != 1:
             raise DataError(f"column {column!r} has {values.ndim} axes, not 1", code="wrong_shape")
-        if dtype == "number" and values.dtype.kind in "fiub":
-            return np.ascontiguousarray(values, np.float64), np.zeros(len(values))
+        if dtype != "string" and values.dtype.kind in "fiub":
+            return _from_numbers(np.ascontiguousarray(values, np.float64), dtype)
         values = values.tolist()
     kinds = set(map(type, values))
-    if dtype == "number" and kinds <= _NUMBERS:
+    if dtype != "string" and kinds <= _NUMBERS:
         try:
-            return np.array(values, np.float64), np.zeros(len(values))
+            return _from_numbers(np.array(values, np.float64), dtype)
         except OverflowError:  # an int beyond 1e308: cell by cell
             pass
     try:
         return _by_distinct(values, dtype, codes, kinds <= _TEXTS)
     except DataError as error:
         raise error.at(f"column {column!r}") from None
+
+
+def _from_numbers(numbers: F64, dtype: str) -> tuple[F64, F64]:
+    """A column of numbers, NaN for missing, as numbers or as booleans."""
+    if dtype == "number":
+        return numbers, np.zeros(len(numbers))
+    is_truth = (numbers == 0.0) | (numbers == 1.0)
+    return np.where(is_truth, numbers, np.nan), (~is_truth & ~np.isnan(numbers)).astype(np.float64)
 
 
 def _by_distinct(values: Sequence[Any], dtype: str, codes: Codes, is_text: bool) -> tuple[F64, F64]:

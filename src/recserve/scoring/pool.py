@@ -9,15 +9,14 @@ class Codes:
     """Codes of texts, from 0. Those of a program never change once it runs; a call adds its own behind them.
 
     Args:
-        base: codes to begin with; None for none. It must not grow any more.
+        base: codes to begin with; None for none. What is added to it later is not seen here.
     """
 
     def __init__(self, base: Codes | None = None) -> None:
-        self._base: dict[str, int] = {} if base is None else base._own
+        self._base = base
         self._start = 0 if base is None else len(base)
         self._texts: list[Any] = []
         self._own: dict[str, int] = {}
-        self._base_texts: list[Any] = [] if base is None else base._texts
 
     def __len__(self) -> int:
         """Number of codes."""
@@ -28,19 +27,26 @@ class Codes:
         """Codes by text, of all but the base."""
         return self._own
 
+    def find(self, value: str) -> int | None:
+        """The code of a text that has one."""
+        found = self._own.get(value)
+        if found is None and self._base is not None:
+            found = self._base.find(value)
+            return found if found is not None and found < self._start else None
+        return found
+
     def code(self, value: Any) -> int:
         """The code of a text; a tuple gets a new one each time."""
-        if type(value) is not str:
-            self._texts.append(value)
-            return len(self) - 1
-        found = self._base.get(value)
+        found = self.find(value) if type(value) is str else None
         if found is None:
-            found = self._own.get(value)
-        if found is None:
-            found = self._own[value] = len(self)
+            found = len(self)
             self._texts.append(value)
+            if type(value) is str:
+                self._own[value] = found
         return found
 
     def text(self, code: int) -> Any:
         """The text, or the tuple, of a code."""
-        return self._base_texts[code] if code < self._start else self._texts[code - self._start]
+        if self._base is not None and code < self._start:
+            return self._base.text(code)
+        return self._texts[code - self._start]

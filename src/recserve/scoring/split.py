@@ -81,7 +81,7 @@ class _Cutter:
         self.rates = rates
         self.stages = {rate: Graph() for rate in (*SIDES, Rate.CANDIDATE)}
         self.moved: dict[Rate, dict[int, Value]] = {rate: {} for rate in self.stages}
-        self.can_fail = _can_fail(graph)
+        self.can_fail = can_fail(graph)
         self.taken = {node.params["column"] for node in graph.nodes if node.op in {"input", "unparsed"}}
 
     def cut(self) -> Split:
@@ -138,7 +138,7 @@ class _Cutter:
         return name
 
 
-def _can_fail(graph: Graph) -> list[bool]:
+def can_fail(graph: Graph) -> list[bool]:
     """Of each value, whether a cell of it may be a failure: it comes from an op that fails, or that Python runs."""
     from recserve.scoring import compiled  # noqa: F401  (fills EMITTERS; it loads Numba, which graphs do without)
     from recserve.scoring.codegen import EMITTERS
