@@ -1,17 +1,24 @@
-"""Runs a part of a network on the CPU with ONNX Runtime."""
+"""Runs a part of a network with ONNX Runtime: on the CPU, or through its CUDA or TensorRT provider."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy.typing as npt
 
 from recserve.errors import ConfigError, RequestError
 
 Array = npt.NDArray[Any]
+
+_PROVIDERS: Final = {
+    "onnxruntime": ("CPUExecutionProvider",),
+    "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
+    "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
+}
+"""ONNX Runtime's words for our engines; what the first cannot run, the next does."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +44,19 @@ class Session:
     Args:
         model: a serialised ONNX model, or the path of one, which may keep its weights in files beside it.
         threads: threads inside one op; 1 keeps a call on the caller's thread.
+        provider: "onnxruntime" for the CPU, "cuda" or "tensorrt".
 
     Raises:
-        ConfigError: ONNX Runtime cannot load the model.
+        ConfigError: the provider is not part of the ONNX Runtime that is installed, or finds no device; or ONNX Runtime
+            cannot load the model.
     """
 
-    def __init__(self, model: bytes | Path, threads: int = 1) -> None:
+    def __init__(self, model: bytes | Path, threads: int = 1, provider: str = "onnxruntime") -> None:
         import onnxruntime
 
+        wanted = _PROVIDERS[provider]
+        if wanted[0] not in onnxruntime.get_available_providers():
+            raise _absent(provider, f"ONNX Runtime {onnxruntime.__version__} as installed has no {wanted[0]}")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -52,13 +64,15 @@ class Session:
         options.log_severity_level = 3
         source = str(model) if isinstance(model, Path) else model
         try:
-            self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(source, options, providers=list(wanted))
         except Exception as error:
             first = str(error).strip().splitlines()[0]
             raise ConfigError(
                 f"ONNX Runtime {onnxruntime.__version__} cannot load the graph: {first}",
                 hint="Check that every op is of a standard domain and of a supported opset",
             ) from error
+        if wanted[0] not in self._session.get_providers():
+            raise _absent(provider, f"{wanted[0]} does not start on this machine")
         self.inputs: tuple[str, ...] = tuple(i.name for i in self._session.get_inputs())
         self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
         self._names = list(self.outputs)
@@ -101,3 +115,19 @@ class Session:
 
 def _shape(sizes: Sequence[Any]) -> tuple[int | None, ...] | None:
     return tuple(size if isinstance(size, int) else None for size in sizes) if sizes else None
+
+
+def version() -> str:
+    """Of ONNX Runtime."""
+    import onnxruntime
+
+    return str(onnxruntime.__version__)
+
+
+def _absent(provider: str, what: str) -> ConfigError:
+    return ConfigError(
+        what,
+        code="engine_absent",
+        where=f"engine {provider!r}",
+        hint="Install onnxruntime-gpu and the driver, or choose the engine onnxruntime or openvino",
+    )

@@ -22,6 +22,8 @@ from recserve.features.feature_set import FeatureSet
 from recserve.features.graph import PlanGraph
 from recserve.features.ingest import ColumnBatch, ingest_row
 from recserve.features.stage import Stage, Workspace, prepare_kernels
+from recserve.network.blocks import BlockRunner
+from recserve.network.engines import EngineChoice, open_engine
 from recserve.network.session import Session
 from recserve.network.split import Part, SplitNetwork
 from recserve.rates import Rate
@@ -91,7 +93,8 @@ class _RateStage:
     def __init__(self, pipeline: Pipeline, rate: Rate, part: Part | None) -> None:
         cuts = pipeline.cuts
         self.features: Final = Stage(pipeline.graph, cuts.ops[rate])
-        self.tensors: Final = TensorMaker(cuts.inputs_of(rate), pipeline.tables, self.features.slot_of)
+        steps = pipeline.choice.step_buckets if rate is Rate.REQUEST else ()
+        self.tensors: Final = TensorMaker(cuts.inputs_of(rate), pipeline.tables, self.features.slot_of, steps)
         self.session: Final = Session(part.model, pipeline.threads) if part is not None else None
         self._part_inputs: Final = tuple(part.inputs) if part is not None else ()
 
@@ -119,6 +122,8 @@ class Pipeline:
         graph: the feature plan.
         cuts: what runs where.
         outputs: names of the network's outputs.
+        choice: the engine of the candidate part. The other parts run in ONNX Runtime: an item's once a version, a
+            request's once a request, on shapes of their own.
     """
 
     def __init__(
@@ -129,6 +134,7 @@ class Pipeline:
         cuts: Cuts,
         *,
         threads: int = 1,
+        choice: EngineChoice | None = None,
     ) -> None:
         """Compile the stages.
 
@@ -138,15 +144,17 @@ class Pipeline:
             split: the network by rate.
             cuts: see `decide_cuts`.
             threads: of each network part.
+            choice: how the candidate part runs; by default in ONNX Runtime, all candidates in one call.
 
         Raises:
-            ConfigError: a table is missing or has another shape than its features.
+            ConfigError: a table is missing or has another shape than its features, or the engine cannot run the part.
         """
         self.feature_set: Final = features
         self.tables: Final = tables
         self.split: Final = split
         self.cuts: Final = cuts
         self.threads: Final = threads
+        self.choice: Final = choice or EngineChoice()
         self.graph: Final[PlanGraph] = features.graph
         prepare_kernels(self.graph)
         self.item: Final = ItemStage(self)
@@ -163,6 +171,7 @@ class Pipeline:
         """Run every stage once, so that no request meets anything for the first time."""
         rng = np.random.default_rng(0)
         run_staged(self, draw_columns(self.graph, {"user": 1, "context": 1, "item": 2, "candidate": 2}, rng))
+        self.candidate.runner.warm()
 
     def scratch(self) -> Scratch:
         """Fresh memory for a stage."""
@@ -246,8 +255,9 @@ class CandidateStage:
         cuts = pipeline.cuts
         self.features: Final = Stage(pipeline.graph, cuts.ops[Rate.CANDIDATE])
         self.tensors: Final = TensorMaker(cuts.inputs_of(Rate.CANDIDATE), pipeline.tables, self.features.slot_of)
-        self.session: Final = Session(pipeline.split.candidate.model, pipeline.threads)
-        self._inputs: Final = tuple(pipeline.split.candidate.inputs)
+        part = pipeline.split.candidate
+        engine = open_engine(part.model, pipeline.choice, pipeline.threads)
+        self.runner: Final = BlockRunner(part, engine, pipeline.choice)
         self._outputs: Final = tuple(pipeline.split.candidate.outputs)
         self._shared: I64 = np.array(cuts.shared, np.int64)
         row_values = [value for value in cuts.shared if pipeline.graph.values[value].domain is None]
@@ -290,7 +300,7 @@ class CandidateStage:
         tensors.update(state.tensors)
         tensors.update(batch.gathered)
         end = time.perf_counter_ns()
-        answers = self.session.run({name: tensors[name] for name in self._inputs})
+        answers = self.runner.run(tensors, rows)
         if timings is not None:
             steps = {"features": middle - start, "lookups": end - middle, "network": time.perf_counter_ns() - end}
             for step, spent_ns in steps.items():

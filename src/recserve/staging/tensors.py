@@ -5,6 +5,7 @@ Axes: N rows of a stage, L steps of the longest row of a sequence group, G seque
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -61,7 +62,11 @@ class TensorMaker:
     """Makes the tensors of some of the network's inputs from the values of one stage. For any number of threads."""
 
     def __init__(
-        self, inputs: Sequence[NetworkInput], tables: Mapping[str, Table], slot_of: Callable[[int], int]
+        self,
+        inputs: Sequence[NetworkInput],
+        tables: Mapping[str, Table],
+        slot_of: Callable[[int], int],
+        step_buckets: Sequence[int] = (),
     ) -> None:
         """Prepare the lookups.
 
@@ -69,6 +74,8 @@ class TensorMaker:
             inputs: to make; sequence lengths among them.
             tables: by name.
             slot_of: value of the plan → row of the value table that holds it after the stage's run.
+            step_buckets: lengths that step axes are padded to with zeros, rising, up to the longest that a sequence
+                can be; empty: none is padded.
 
         Raises:
             ConfigError: a table is missing or has another shape than its features.
@@ -77,6 +84,7 @@ class TensorMaker:
         self._names: Final = tuple(entry.name for entry in features)
         groups = list(dict.fromkeys(entry.sequence for entry in inputs if entry.sequence is not None))
         self._groups: Final = tuple(groups)
+        self._steps_of: Final = tuple(_allowed_steps(group, inputs, step_buckets) for group in groups)
         self._group_of: Final = tuple(groups.index(e.sequence) if e.sequence is not None else -1 for e in features)
         self._dims: Final = tuple(entry.output.spec.dim for entry in features if entry.output is not None)
         lookups = []
@@ -149,7 +157,32 @@ class TensorMaker:
                 where=f"feature {self._member_names[member]!r}",
                 hint="Send columns of equal length for a sequence",
             )
-        return most.tolist()
+        longest: list[int] = most.tolist()
+        return [pad_steps(steps, allowed) for steps, allowed in zip(longest, self._steps_of, strict=True)]
+
+
+def longest_steps(inputs: Sequence[NetworkInput]) -> list[int | None]:
+    """The longest that each sequence group can be; None where it has no bound."""
+    groups = dict.fromkeys(entry.sequence for entry in inputs if entry.sequence is not None)
+    return [_longest(group, inputs) for group in groups]
+
+
+def _longest(group: str, inputs: Sequence[NetworkInput]) -> int | None:
+    members = [entry.output.spec for entry in inputs if entry.sequence == group and entry.output is not None]
+    bounds = [spec.max_steps for spec in members if spec.max_steps is not None]
+    return max(bounds) if bounds and len(bounds) == len(members) else None
+
+
+def _allowed_steps(group: str, inputs: Sequence[NetworkInput], buckets: Sequence[int]) -> tuple[int, ...]:
+    """The buckets that a group may be padded to: a network may know no step behind the longest."""
+    longest = _longest(group, inputs)
+    return tuple(size for size in buckets if longest is None or size <= longest)
+
+
+def pad_steps(steps: int, allowed: Sequence[int]) -> int:
+    """The least of the allowed lengths that holds `steps`; `steps` itself where none does."""
+    at = bisect_left(allowed, steps)
+    return allowed[at] if at < len(allowed) else steps
 
 
 def find_table(spec: OutputSpec, tables: Mapping[str, Table]) -> Table | None:

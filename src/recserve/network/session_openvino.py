@@ -1,0 +1,129 @@
+"""Runs a part of a network on the CPU with OpenVINO, in float32 or with products in bfloat16."""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from recserve.errors import ConfigError, RequestError
+
+Array = npt.NDArray[Any]
+_PRECISIONS: Final = {"fp32": "f32", "bf16": "bf16"}
+
+
+@functools.cache
+def _core() -> Any:
+    """One for the process: it holds the plugins."""
+    try:
+        import openvino
+    except ImportError as error:
+        raise ConfigError(
+            "OpenVINO is not installed",
+            code="engine_absent",
+            where="engine 'openvino'",
+            hint="Install it with: pip install openvino; or choose the engine onnxruntime",
+        ) from error
+    return openvino.Core()
+
+
+def is_available() -> bool:
+    """OpenVINO is installed."""
+    try:
+        _core()
+    except ConfigError:
+        return False
+    return True
+
+
+def version() -> str:
+    """Of OpenVINO; empty where it is not installed."""
+    if not is_available():
+        return ""
+    import openvino
+
+    return str(openvino.__version__)
+
+
+def computes_in(precision: str) -> bool:
+    """This machine has instructions for a precision: it is no gain elsewhere."""
+    if not is_available():
+        return False
+    words = {"fp32": "FP32", "bf16": "BF16", "int8": "INT8"}
+    return words[precision] in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+class OpenVinoSession:
+    """One loaded graph. Calls from several threads are safe, but run one after the other.
+
+    The first call of a shape prepares code for it, which takes milliseconds: meet all shapes before the first request.
+
+    Args:
+        model: a serialised ONNX model.
+        precision: "fp32", or "bf16" for products in bfloat16 with sums in float32; a processor without instructions
+            for it computes in float32.
+        threads: inside one call.
+
+    Raises:
+        ConfigError: OpenVINO is not installed, or cannot load the model.
+    """
+
+    def __init__(self, model: bytes, precision: str = "fp32", threads: int = 1) -> None:
+        core = _core()
+        import openvino
+
+        self._tensor: Final = openvino.Tensor
+        settings = {
+            # Without it OpenVINO takes bfloat16 wherever the processor has it.
+            "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            # Workers share the machine: the operating system places them.
+            "ENABLE_CPU_PINNING": False,
+        }
+        try:
+            self._compiled = core.compile_model(core.read_model(io.BytesIO(model)), "CPU", settings)
+        except RuntimeError as error:
+            text = str(error).strip().splitlines()[-1]
+            raise ConfigError(
+                f"OpenVINO {openvino.__version__} cannot load the graph: {text}",
+                code="engine_refuses",
+                hint="Choose the engine onnxruntime",
+            ) from error
+        self.inputs: tuple[str, ...] = tuple(port.get_any_name() for port in self._compiled.inputs)
+        self.outputs: tuple[str, ...] = tuple(port.get_any_name() for port in self._compiled.outputs)
+        self._idle: deque[Any] = deque()
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Evaluate the graph; the GIL is released meanwhile.
+
+        Args:
+            feeds: one array per input, of its dtype. C-contiguous arrays are read in place.
+
+        Returns:
+            One array per output, a copy.
+
+        Raises:
+            RequestError: the graph refuses the tensors.
+        """
+        try:
+            request = self._idle.pop()
+        except IndexError:
+            request = self._compiled.create_infer_request()
+        try:
+            kept = [np.ascontiguousarray(feeds[name]) for name in self.inputs]
+            for name, array in zip(self.inputs, kept, strict=True):
+                request.set_tensor(name, self._tensor(array, shared_memory=True))
+            request.infer()
+            return {name: request.get_tensor(name).data.copy() for name in self.outputs}
+        except RuntimeError as error:
+            text = str(error).strip().splitlines()[-1]
+            raise RequestError(f"the model refuses the inputs: {text}", code="model_refuses") from error
+        finally:
+            self._idle.append(request)
