@@ -7,6 +7,7 @@ in the order of its priority, and is refused where it could not be answered in t
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from typing import Any, Final, TypeVar
 from recserve.errors import OverloadedError
 from recserve.serving.overload.pace import Pace
 from recserve.serving.overload.queue import QueueLimits, TurnQueue
-from recserve.serving.overload.turn import DeadlineExceededError, Turn, current_turn, enter_turn
+from recserve.serving.overload.turn import DeadlineExceededError, Turn, current_turn
 
 T = TypeVar("T")
 
@@ -31,6 +32,7 @@ class _Job:
     turn: Turn
     future: asyncio.Future[Any]
     loop: asyncio.AbstractEventLoop
+    context: contextvars.Context = field(default_factory=contextvars.copy_context)
     since_s: float = field(default_factory=monotonic)
 
 
@@ -105,7 +107,6 @@ class RankThreads:
                 self._finish(job)
         finally:
             self._nested.is_on = False
-            enter_turn(turn)
 
     def waiting(self) -> int:
         """Jobs that wait for a thread."""
@@ -144,8 +145,7 @@ class RankThreads:
             job.turn.check()
             if (late := self._queue.is_late(job, self._pace.mean_s)) is not None:
                 raise late
-            enter_turn(job.turn)
-            result = self._run_here(job.work, job.turn)
+            result = job.context.run(self._run_here, job.work, job.turn)
         except Exception as caught:  # it is raised where the work is awaited
             error = caught
         return _hand_over(job, result, error)
