@@ -15,9 +15,10 @@ from recserve.cli.build import build
 from recserve.cli.demo import demo
 from recserve.cli.explain import explain
 from recserve.cli.features import features
+from recserve.cli.import_model import import_model
 from recserve.cli.rank import rank
 from recserve.cli.samples import samples
-from recserve.cli.serve import serve
+from recserve.cli.serve import serve, serve_arguments
 from recserve.cli.train import train
 from recserve.errors import ConfigError, RecserveError, RequestError
 
@@ -39,6 +40,7 @@ app: Final = typer.Typer(
 )
 for _command in (demo, samples, train, build, serve, rank):
     app.command()(_command)
+app.command("import")(import_model)
 for _group in (features, explain):
     app.add_typer(_group)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench)
@@ -71,8 +73,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         SystemExit: always, with the exit code.
     """
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        app(list(arguments) if arguments is not None else None, prog_name="recserve")
+        if given[:1] == ["serve"]:
+            given[1:] = serve_arguments(given[1:])
+        app(given, prog_name="recserve")
     except RecserveError as error:
         typer.echo(f"Error: {error}", err=True)
         sys.exit(USAGE if isinstance(error, ConfigError | RequestError) else FAILED)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from recserve.cli.serve_flags import ServeFlags, takes_fields
+from recserve.cli.watch_flags import lifecycle_options
 
 if TYPE_CHECKING:
     from recserve.serving.contract import RecordSink, ServedModel
@@ -43,8 +44,11 @@ def serve(flags: ServeFlags) -> None:
     if not flags.models and not flags.dialect and (start := container_start(os.environ)):
         flags = replace(flags, models=start.models, dialect=start.dialects, host=start.host)
     folders = [folder for model in flags.models or [] for folder in find_versions(model)]
+    lifecycle = lifecycle_options(flags, folders if flags.watch else [], flags.threads)
     options = ServeOptions(
-        bundles=[str(folder) for folder in folders],
+        bundles=[] if flags.watch else [str(folder) for folder in folders],
+        lifecycle=lifecycle,
+        answers_tensor_content=flags.tensor_content,
         host=flags.host,
         port=flags.port,
         ports=[parse_port(text) for text in flags.dialect or []],
@@ -62,6 +66,20 @@ def serve(flags: ServeFlags) -> None:
     process.run()
 
 
+def serve_arguments(arguments: list[str]) -> list[str]:
+    """The arguments of the command, with TensorFlow Serving's flags said in its own options.
+
+    Raises:
+        ConfigError: the value of such a flag is of the wrong kind.
+    """
+    from recserve.serving.tfs.flags import translate_flags
+
+    translated = translate_flags(arguments, os.environ)
+    for line in translated.warnings:
+        typer.echo(f"WARNING: {line}", err=True)
+    return translated.arguments
+
+
 def open_model(items: Mapping[Path, str | None], threads: int, directory: str, name: str | None = None) -> ServedModel:
     """Open the directory of a version: a plain model where it holds a graph of its own, else a ranker's bundle.
 
@@ -76,9 +94,17 @@ def open_model(items: Mapping[Path, str | None], threads: int, directory: str, n
     if (Path(directory) / MODEL_FILE).exists():
         return open_plain_model(directory, threads, name)
     from recserve.ranker import Ranker
+    from recserve.scored_model.stored import is_scored_model
 
     say = partial(typer.echo, err=True)
-    return Ranker.open(directory, items=items.get(Path(directory)), threads=threads, progress=say)
+    folder = Path(directory)
+    by_model = {known.absolute().parent: file for known, file in items.items()}  # another version has the same items
+    source = items.get(folder) or by_model.get(folder.absolute().parent)
+    if is_scored_model(directory):
+        from recserve.scored_model import open_scored_model
+
+        return open_scored_model(directory, items=source, name=name)
+    return Ranker.open(directory, items=source, threads=threads, progress=say)
 
 
 def tell(addresses: Mapping[str, str], is_named: bool) -> None:

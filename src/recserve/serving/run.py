@@ -25,6 +25,8 @@ from recserve.serving.body import Receive, Scope, Send
 from recserve.serving.contract import OpenModel, RecordSink, ServedModel
 from recserve.serving.dialects import DEFAULT_DIALECT, App, Companion, Port, Serving
 from recserve.serving.http_protocol import TURN, bounded_protocol
+from recserve.serving.lifecycle.lifecycle import Lifecycle
+from recserve.serving.lifecycle.options import LifecycleOptions
 from recserve.serving.messages import Limits
 from recserve.serving.metrics import RequestMetrics
 from recserve.serving.overload.turn import enter_turn, read_turn
@@ -56,6 +58,8 @@ class ServeOptions:
         drain_s: seconds that running requests have to end after SIGTERM or SIGINT.
         allows_cross_origin: whether web pages of other origins may call the TensorFlow Serving routes.
         limits: what one request may ask for.
+        lifecycle: models whose versions come and go; None where `bundles` is all there is.
+        answers_tensor_content: whether gRPC answers TensorFlow's tensors as `tensor_content`.
     """
 
     bundles: Sequence[str]
@@ -68,9 +72,12 @@ class ServeOptions:
     drain_s: float = 10.0
     allows_cross_origin: bool = False
     limits: Limits = field(default_factory=Limits)
+    lifecycle: LifecycleOptions | None = None
+    answers_tensor_content: bool = False
 
     def __post_init__(self) -> None:
-        if not self.bundles and not (self.ports and all(port.kind.starts_empty for port in self.ports)):
+        may_start_empty = bool(self.ports) and all(port.kind.starts_empty for port in self.ports)
+        if not self.bundles and self.lifecycle is None and not may_start_empty:
             raise ConfigError("no bundle to serve", hint="Name at least one bundle directory.")
         minimums = {
             "rank_threads": (self.rank_threads, 0),
@@ -125,6 +132,8 @@ class ServerProcess:
         self._open_model = open_model
         self._repository = Repository(self._registry, self._open)
         self._threads: RankThreads | None = None
+        watched = options.lifecycle
+        self._lifecycle = None if watched is None else Lifecycle(self._repository, watched)
         self._failure: RecserveError | None = None
         self._server: _Server | None = None
 
@@ -169,6 +178,8 @@ class ServerProcess:
                 statistics=statistics,
                 metrics=metrics,
                 allows_cross_origin=self._options.allows_cross_origin,
+                answers_tensor_content=self._options.answers_tensor_content,
+                reload_config=None if self._lifecycle is None else self._lifecycle.reload_config,
                 model=port.model,
             )
             build = port.kind.load_builder()
@@ -188,6 +199,8 @@ class ServerProcess:
 
     def _is_ready(self) -> bool:
         is_loaded = self._registry.is_ready() if self._options.bundles else not self._registry.loading()
+        if self._lifecycle is not None:
+            is_loaded = is_loaded and self._lifecycle.is_ready()
         return is_loaded and self._server is not None and not self._server.should_exit
 
     def _load(self) -> None:
@@ -202,6 +215,10 @@ class ServerProcess:
         if self._failure is not None:
             self.stop()
             return
+        if self._lifecycle is not None:
+            self._lifecycle.start()
+            if not self._lifecycle.wait_until_ready():
+                return
         # What is alive now stays: the collector need not walk it again at every pass.
         gc.collect()
         gc.freeze()
@@ -216,6 +233,8 @@ class ServerProcess:
         return model
 
     def _close(self, threads: RankThreads) -> None:
+        if self._lifecycle is not None:
+            self._lifecycle.stop(self._options.drain_s)
         if not threads.close(self._options.drain_s):
             # Its maps must stay: closing a ranker under a running request would crash the process.
             _log.warning("A request still runs after %g s; it is abandoned", self._options.drain_s)
