@@ -196,6 +196,9 @@ class Builder:
             lambda: ops.IdsToTokens(number),
             lambda: ops.IdsToNumbers(number),
         ]
+        others = self.of(Kind.IDS, self.values[number].domain)
+        made.append(lambda: ops.CrossIds((number, self.pick(others)), self.pick([7, 2**63 - 1])))
+        made.append(lambda: ops.CrossIds((self.pick(others), number, self.pick(others)), 1000))
         self.add(self.pick(made)())
 
     def graph(self) -> PlanGraph:

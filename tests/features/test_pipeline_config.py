@@ -194,11 +194,57 @@ def test_embedding_variables_are_dynamic_ids() -> None:
     assert document["features"][1]["num_buckets"] == (1 << 63) - 1
 
 
+def test_a_model_may_keep_all_ids_in_embedding_variables() -> None:
+    text = "feature_config { features { input_names: 'a' feature_type: IdFeature hash_bucket_size: 10 } }"
+    found = read_pipeline_config(text + "model_config { ev_params { max_capacity: 7 } }")
+    assert found.document["features"][0]["dynamicemb"] == {"max_capacity": 16777216}
+
+
+def test_what_passes_through_keeps_its_type() -> None:
+    fields = "data_config { input_fields { input_name: 'x' input_type: DOUBLE default_val: '2' } }"
+    text = "feature_config { features { feature_name: 'p' input_names: ['x', 't'] feature_type: PassThroughFeature } }"
+    features = FeatureSet.from_fg_json(read_pipeline_config(fields + text).document, profile="easyrec-tf")
+    out = features.compile().run({"x": [1.5, None], "t": ["a|b", "c"]})
+    assert out["p"].tolist() == [[1.5], [2.0]]
+    assert out["p_1"].values.tolist() == ["a|b", "c"]
+
+
+def test_crosses_and_lookups_of_easyrec_are_read() -> None:
+    text = """data_config { input_fields { input_name: "n" input_type: INT64 } }
+    feature_config {
+      features { feature_name: "c" input_names: ["t", "n"] feature_type: ComboFeature hash_bucket_size: 1000 }
+      features { feature_name: "l" input_names: ["k", "m"] feature_type: LookupFeature hash_bucket_size: 10
+                 separator: ";" kv_separator: ":" combiner: "mean" }
+    }"""
+    features = FeatureSet.from_fg_json(read_pipeline_config(text).document, profile="easyrec-tf")
+    out = features.compile().run({"t": ["a", None], "n": [None, 3], "k": ["x", "z"], "m": ["x:1;y:2;x:1"]})
+    assert out["c"].lengths.tolist() == [1, 0]
+    assert out["l"].lengths.tolist() == [2, 0]
+    assert {spec.name: spec.pooling for spec in features.outputs} == {"c": "sum", "l": "mean"}
+
+
+def test_sequences_of_numbers_are_normalised_only_with_buckets() -> None:
+    text = "input_names: 'a' feature_type: SequenceFeature sub_feature_type: RawFeature min_val: 1 max_val: 3"
+    document, notes = easyrec(text + " normalizer_fn: 'tf.sqrt'")
+    assert not {"min_val", "normalizer"} & document["features"][0].keys()
+    assert sum("has no effect on a SequenceFeature" in note for note in notes) == 3
+    document, notes = easyrec(text + " num_buckets: 2")
+    assert document["features"][0]["num_buckets"] == 2
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("input_names: ['a', 'b'] feature_type: ComboFeature feature_name: 'x'", "feature 'x': without combo_join_sep"),
-        ("input_names: 'a' feature_type: LookupFeature", "feature 'a': there is no counterpart of LookupFeature"),
+        ("input_names: 'a' feature_type: 'BoostFeature'", "feature 'a': there is no counterpart of BoostFeature"),
+        ("input_names: 'a' feature_type: LookupFeature", "feature 'a': a LookupFeature has 2 input_names, a key and"),
+        (
+            "input_names: ['k', 'm'] feature_type: LookupFeature kv_separator: ':'",
+            "a LookupFeature needs hash_bucket_size",
+        ),
+        (
+            "input_names: 'a' feature_type: TagFeature separator: '||'",
+            "feature 'a': TensorFlow splits at each character of separator '||'. Give one character",
+        ),
         ("feature_name: 'a' feature_type: IdFeature", "feature 'a': it has no input_names"),
         ("input_names: 'a' feature_type: TagFeature combiner: 'sqrtn'", "there is no counterpart of combiner 'sqrtn'"),
         (

@@ -224,7 +224,7 @@ def draw_bool_mask(draw: Any, name: str) -> tuple[Entry, Columns]:
 
 def draw_regex(draw: Any, name: str) -> tuple[Entry, Columns]:
     pattern, replacement = draw(st.sampled_from((("[0-9]+", "n"), ("a|b", ""), ("(.)_(.)", r"\2\1"))))
-    entry = {"feature_type": "regex_replace_feature", "expression": source(draw, name), "regex_pattern": [pattern]}
+    entry: Entry = {"feature_type": "regex_replace_feature", "expression": source(draw, name), "regex_pattern": [pattern]}
     entry |= {"replacement": replacement, "replace_all": draw(st.booleans()), "hash_bucket_size": 9}
     return entry, {name: draw(st.lists(st.one_of(st.none(), words), min_size=3, max_size=3))}
 
@@ -281,7 +281,7 @@ OPERATORS: tuple[tuple[str, Entry], ...] = (
 def draw_custom(draw: Any, name: str) -> tuple[Entry, Columns]:
     operator, options = draw(st.sampled_from(OPERATORS))
     names = [name] if operator == "RegexReplace" else [f"{name}_a", f"{name}_b"]
-    side = draw(sides)  # functions that run as Python do not run for each candidate
+    side = draw(st.sampled_from(("user", "item", "context")))  # Python functions do not run for each candidate
     chosen = [side if operator in ("RegexReplace", "halves") else draw(sides) for _ in names]
     entry = {
         **options,

@@ -102,6 +102,57 @@ def test_easyrec_joins_combos_as_told() -> None:
     assert "has 1 separators for 2 inputs" in fault({**inputs, "combo_input_seps": ["|"]}, ER)
 
 
+def test_easyrec_crosses_hashes_as_tensorflow_does() -> None:
+    entry = {"feature_type": "combo_feature", "expression": ["user:a", "item:b"], "hash_bucket_size": 1000}
+    cut = {**entry, "combo_input_seps": ["|", ""]}
+    columns = {"a": ["a|bb", None], "b": ["x", "y"]}
+    assert rows(extract(cut, columns, ER)) == [[892, 85], []]
+    assert rows(extract(entry, {"a": ["a"], "b": ["x", None]}, ER)) == [[892], []]
+    filled = {**entry, "combo_input_defaults": ["", "x"]}
+    assert rows(extract(filled, {"a": ["a", None], "b": [None, "y"]}, ER)) == [[892], []]
+    wide = {**cut, "hash_bucket_size": 2**63 - 1}
+    assert rows(extract(wide, {"a": ["bb"], "b": ["y"]}, ER)) == [[1425871436731482144]]
+
+
+def test_easyrec_joins_a_missing_text_as_an_empty_one() -> None:
+    entry = {"feature_type": "combo_feature", "expression": ["user:a", "item:b"], "combo_join_sep": "#"}
+    assert rows(extract(entry, {"a": [None, "x"], "b": ["1", ""]}, ER)) == [["#1"], ["x#"]]
+    assert rows(extract({**entry, "combo_input_seps": ["|", ""]}, {"a": [None, "x|y"], "b": [None]}, ER)) == [
+        [],
+        ["x#", "y#"],
+    ]
+    filled = {**entry, "combo_input_defaults": ["0", ""]}
+    assert rows(extract(filled, {"a": [None], "b": ["1"]}, ER)) == [["0#1"]]
+
+
+def test_easyrec_looks_up_all_values_of_a_key() -> None:
+    entry = {"feature_type": "lookup_feature", "map": "user:m", "key": "item:k", "separator": "|", "default_value": ""}
+    entry |= {"kv_separator": "=", "need_discrete": True}
+    columns = {"m": ["a=1|b=2|a=3"], "k": ["a", "b", "a|b", None]}
+    assert rows(extract(entry, columns, ER)) == [["1", "3"], ["2"], [], []]
+
+
+def test_crosses_without_a_hash_and_wrong_lists_of_inputs_are_refused() -> None:
+    entry = {"feature_type": "combo_feature", "expression": ["user:a", "item:b"]}
+    with pytest.raises(ConfigError, match="'hash_bucket_size' is missing: without 'combo_join_sep' the hashes"):
+        extract(entry, {}, ER)
+    with pytest.raises(ConfigError, match="option 'combo_input_defaults' has 1 defaults for 2 inputs"):
+        extract({**entry, "hash_bucket_size": 9, "combo_input_defaults": ["a"]}, {}, ER)
+    document = {"features": [{"feature_name": "f", **entry, "hash_bucket_size": 9}]}
+    with pytest.raises(ConfigError, match="its hashes are crossed, which no column of tokens tells"):
+        recserve.FeatureSet.from_fg_json(document, mode="bucketize", profile=ER)
+
+
+def test_more_crosses_than_allowed_are_an_error_and_an_empty_side_is_none() -> None:
+    entry = {"feature_type": "combo_feature", "hash_bucket_size": 9, "combo_input_seps": ["|", "|", "|"]}
+    entry |= {"expression": ["user:a", "user:b", "item:c"]}
+    columns = {"a": ["|".join("x" * 400)], "b": ["|".join("y" * 300)], "c": [""]}
+    for profile, more in ((ER, {}), (ER, {"combo_join_sep": "_"})):
+        assert rows(extract({**entry, **more}, columns, profile)) == [[]]
+        with pytest.raises(DataError, match="combinations"):
+            extract({**entry, **more}, {**columns, "c": ["z"]}, profile)
+
+
 def test_easyrec_leaves_missing_sequences_without_steps() -> None:
     entry = {"feature_type": "sequence_id_feature", "expression": "user:x", "sequence_delim": "|", "num_buckets": 9}
     found = extract(entry, {"x": ["1|2", None, ""]}, ER)

@@ -217,9 +217,8 @@ def _type_problems(feature: Declared) -> Iterator[str | Problem]:
             yield "options 'kv_separator' and a second input contradict one another: both give weights"
         case types.RawFeature():
             yield from _raw_problems(feature.spec)
-        case types.ComboFeature(combo_input_seps=separators, expression=inputs) if separators:
-            if len(separators) != len(inputs):
-                yield f"option 'combo_input_seps' has {len(separators)} separators for {len(inputs)} inputs"
+        case types.ComboFeature():
+            yield from _combo_problems(feature, feature.spec)
         case types.LookupFeature():
             yield from _lookup_problems(feature, feature.spec)
         case types.MatchFeature():
@@ -253,6 +252,19 @@ def _raw_problems(spec: types.RawFeature) -> Iterator[str | Problem]:
     if bool(spec.seq_multi_sep) != bool(spec.combiner):
         option = "combiner" if spec.combiner else "seq_multi_sep"
         yield _unused(option, "it takes both 'seq_multi_sep' and 'combiner'")
+
+
+def _combo_problems(feature: Declared, spec: types.ComboFeature) -> Iterator[str]:
+    inputs = len(spec.expression)
+    for option, what in (("combo_input_seps", "separators"), ("combo_input_defaults", "defaults")):
+        if (given := len(getattr(spec, option))) not in (0, inputs):
+            yield f"option {option!r} has {given} {what} for {inputs} inputs"
+    if feature.crosses_hashes and feature.mode != "encoded":
+        hashes = ("hash_bucket_size", "zch", "dynamicemb")
+        if feature.mapping_option not in hashes:
+            yield "option 'hash_bucket_size' is missing: without 'combo_join_sep' the hashes of the inputs are crossed"
+        elif feature.mode == "bucketize":
+            yield "without 'combo_join_sep' its hashes are crossed, which no column of tokens tells"
 
 
 def _lookup_problems(feature: Declared, spec: types.LookupFeature) -> Iterator[str | Problem]:

@@ -267,6 +267,10 @@ def _of_ids(op: Op, context: Context) -> tuple[str, Fields] | None:
         case ops.Bucketize():
             boundaries = np.array(op.boundaries, np.float32)
             return "bucketize", {at.A: slot(op.source), at.P0: constants.array(boundaries), at.P1: len(boundaries)}
+        case ops.CrossIds():
+            slots = constants.integers([slot(source) for source in op.sources])
+            fields = {at.P0: slots, at.P1: len(op.sources), at.P2: op.buckets, at.P4: ops.MAX_COMBINATIONS}
+            return "cross_ids", fields
         case ops.SemanticIds():
             fields = {at.P0: constants.integers(op.codebook), at.P1: len(op.codebook)}
             return "semantic_ids", {at.A: slot(op.source), **fields}

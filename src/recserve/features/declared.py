@@ -192,6 +192,12 @@ class Declared:
         return self.profile.prefixes_tokens and (self.makes_tokens if asked is None else asked)
 
     @property
+    def crosses_hashes(self) -> bool:
+        """A combo feature whose ids come of the hashes of its tokens, not of a joined token."""
+        is_joined = not isinstance(self.spec, types.ComboFeature) or self.spec.combo_join_sep is not None
+        return self.profile.crosses_hashes and not is_joined
+
+    @property
     def mapping_option(self) -> str | None:
         """The option that makes ids: the first that is set, by precedence; None if none is."""
         names = ("zch", "dynamicemb", "hash_bucket_size", "vocab_list", "vocab_dict", "vocab_file", "num_buckets")

@@ -18,6 +18,7 @@ _TYPES: Final = (
     "PassThroughFeature",
 )
 _INTEGER_FIELDS: Final = ("INT32", "INT64", 0, 1)
+_TEXT_FIELDS: Final = ("STRING", 2)
 _MAX_ID: Final = (1 << 63) - 1
 _TRAINING_ONLY: Final = (
     *("feature_type", "feature_name", "input_names", "shared_names", "max_partitions", "initializer"),
@@ -55,8 +56,9 @@ def read(message: Message, sides: Mapping[str, str]) -> tuple[dict[str, Any], li
     }
     if not configs:
         raise ConfigError("it has no features", hint="EasyRec keeps them in `feature_config { features { ... } }`")
-    reader = _Reader(fields, sides)
-    entries = [reader.entry(config) for config in _expanded(configs)]
+    shares = any("ev_params" in model for model in message.get("model_config", []))
+    reader = _Reader(fields, sides, shares)
+    entries = [entry for config in _expanded(configs) for entry in reader.entries(config)]
     if reader.problems:
         raise ConfigError("\n".join(reader.problems))
     columns = sorted(reader.columns - sides.keys())
@@ -90,35 +92,44 @@ def _last(config: Message, field: str, default: Any = None) -> Any:
 
 
 class _Reader:
-    """Translates features one by one."""
+    """Translates features one by one.
 
-    def __init__(self, fields: Mapping[str, Message], sides: Mapping[str, str]) -> None:
-        self.fields, self.sides = fields, sides
+    Attributes:
+        fields: `input_fields` by column.
+        sides: of the columns.
+        all_dynamic: the model keeps all ids in embedding variables.
+    """
+
+    def __init__(self, fields: Mapping[str, Message], sides: Mapping[str, str], all_dynamic: bool = False) -> None:
+        self.fields, self.sides, self.all_dynamic = fields, sides, all_dynamic
         self.columns: set[str] = set()
         self.notes: list[str] = []
         self.problems: list[str] = []
 
-    def entry(self, config: Message) -> dict[str, Any]:
-        """One entry of the document; {} where there is no counterpart, which is a problem."""
+    def entries(self, config: Message) -> list[dict[str, Any]]:
+        """Entries of the document, one but for PassThroughFeature; none where there is no counterpart: a problem."""
         inputs = config.get("input_names", [])
         name = str(_last(config, "feature_name") or (inputs[0] if inputs else ""))
         kind = _last(config, "feature_type", "IdFeature")
         kind = _TYPES[kind] if isinstance(kind, int) and 0 <= kind < len(_TYPES) else kind
+        if kind == "PassThroughFeature" and inputs:
+            return self._pass_through(name, inputs)
         translate: dict[Any, Callable[[str, Message], dict[str, Any]]] = {
             "IdFeature": self._id,
             "TagFeature": self._tag,
             "RawFeature": self._raw,
             "ComboFeature": self._combo,
+            "LookupFeature": self._lookup,
             "SequenceFeature": self._sequence,
             "ExprFeature": self._expr,
         }
         if kind not in translate:
             self.problems.append(f"feature {name!r}: there is no counterpart of {kind}")
-            return {}
+            return []
         if not inputs:
             self.problems.append(f"feature {name!r}: it has no input_names")
-            return {}
-        return {"feature_name": name, **translate[kind](name, config)}
+            return []
+        return [{"feature_name": name, **translate[kind](name, config)}]
 
     def _column(self, name: str) -> str:
         self.columns.add(name)
@@ -141,10 +152,11 @@ class _Reader:
             )
         if not options.get("hash_bucket_size", 1):
             del options["hash_bucket_size"]
-        if "ev_params" in config and "hash_bucket_size" in options:
+        is_dynamic = "ev_params" in config or self.all_dynamic
+        if is_dynamic and "hash_bucket_size" in options:
             del options["hash_bucket_size"]
-            options["dynamicemb"] = {"max_capacity": _last(_last(config, "ev_params"), "max_capacity", 1 << 24)}
-        elif "ev_params" in config and "num_buckets" in options:
+            options["dynamicemb"] = {"max_capacity": _last(_last(config, "ev_params", {}), "max_capacity", 1 << 24)}
+        elif is_dynamic and "num_buckets" in options and "max_val" not in config:
             options["num_buckets"] = _MAX_ID
         return options
 
@@ -155,11 +167,22 @@ class _Reader:
         return {"pooling": pooling} if "combiner" in config else {}
 
     def _default(self, config: Message, is_id: bool) -> dict[str, Any]:
-        """The default of the column: as `input_fields` says, else 0 of integers."""
-        field = self.fields.get(config["input_names"][0], {})
+        """The default of the first column."""
+        default = self._column_default(config["input_names"][0], is_id)
+        return {} if default is None else {"default_value": default}
+
+    def _column_default(self, column: str, is_id: bool) -> str | None:
+        """What stands in for a missing cell: as `input_fields` says, else 0 of integers; None if neither tells."""
+        field = self.fields.get(column, {})
         if "default_val" in field:
-            return {"default_value": str(field["default_val"][-1])}
-        return {"default_value": "0"} if is_id and _last(field, "input_type") in _INTEGER_FIELDS else {}
+            return str(field["default_val"][-1])
+        return "0" if is_id and _last(field, "input_type") in _INTEGER_FIELDS else None
+
+    def _check_separator(self, name: str, option: str, separator: object) -> None:
+        """Of the ops that TensorFlow runs by `string_split`, which takes a set of characters."""
+        if len(str(separator)) > 1:
+            text = f"feature {name!r}: TensorFlow splits at each character of {option} {separator!r}"
+            self.problems.append(f"{text}. Give one character")
 
     # ---- types
 
@@ -170,6 +193,8 @@ class _Reader:
     def _tag(self, name: str, config: Message) -> dict[str, Any]:
         common = {**self._options(name, config), **self._pooled(name, config), **self._default(config, False)}
         separator = {"separator": _last(config, "separator")} if "separator" in config else {}
+        for option in ("separator", "kv_separator"):
+            self._check_separator(name, option, _last(config, option, ""))
         return {"feature_type": "tag_feature", "expression": self._inputs(config), **separator, **common}
 
     def _raw(self, name: str, config: Message) -> dict[str, Any]:
@@ -208,14 +233,58 @@ class _Reader:
             return options | {"num_buckets": buckets}
         return options | {"boundaries": [i / buckets for i in range(buckets)]}
 
+    def _sequence_range(self, name: str, config: Message) -> dict[str, Any]:
+        """Of a sequence: without buckets EasyRec does not normalise, and never by a function."""
+        skipped = ["normalizer_fn"] if "normalizer_fn" in config else []
+        if _last(config, "num_buckets", 0) <= 1 and float(_last(config, "max_val", 0)) > _last(config, "min_val", 0):
+            skipped += ["min_val", "max_val"]
+        for option in skipped:
+            self.notes.append(f"feature {name!r}: {option} has no effect on a SequenceFeature")
+        return self._range(name, {key: values for key, values in config.items() if key not in skipped})
+
     def _combo(self, name: str, config: Message) -> dict[str, Any]:
-        options = self._options(name, config, "combo_input_seps") | self._pooled(name, config)
+        options = self._options(name, config, "combo_input_seps", "combo_join_sep") | self._pooled(name, config)
         if config.get("combo_input_seps"):
             options["combo_input_seps"] = config["combo_input_seps"]
-        if not options.get("combo_join_sep"):
-            problem = "without combo_join_sep TensorFlow numbers crosses in a way that is not read here"
-            self.problems.append(f"feature {name!r}: {problem}. Set combo_join_sep and train again")
+            for separator in config["combo_input_seps"]:
+                self._check_separator(name, "combo_input_seps", separator)
+        if _last(config, "combo_join_sep"):
+            options["combo_join_sep"] = _last(config, "combo_join_sep")
+        defaults = [self._column_default(column, True) or "" for column in config["input_names"]]
+        if any(defaults):
+            options["combo_input_defaults"] = defaults
         return {"feature_type": "combo_feature", "expression": self._inputs(config), **options}
+
+    def _lookup(self, name: str, config: Message) -> dict[str, Any]:
+        """All values of the key in a map; keys come first among the inputs."""
+        options = self._options(name, config) | self._pooled(name, config)
+        if len(config["input_names"]) != 2:
+            self.problems.append(f"feature {name!r}: a LookupFeature has 2 input_names, a key and a map")
+            return {}
+        for option in ("hash_bucket_size", "kv_separator"):
+            if not _last(config, option):
+                self.problems.append(f"feature {name!r}: a LookupFeature needs {option}")
+        separator = _last(config, "separator", "|")
+        self._check_separator(name, "separator", separator)
+        self._check_separator(name, "kv_separator", _last(config, "kv_separator", ""))
+        key, found = self._inputs(config)
+        inputs = {"map": found, "key": key, "separator": separator, "default_value": ""}
+        return {"feature_type": "lookup_feature", **inputs, **options}
+
+    def _pass_through(self, name: str, columns: list[str]) -> list[dict[str, Any]]:
+        """A feature for each column, `<name>_<i>` from the second on: numbers, or texts as they are."""
+        entries = []
+        for i, column in enumerate(columns):
+            is_text = _last(self.fields.get(column, {}), "input_type", "STRING") in _TEXT_FIELDS
+            default = self._column_default(column, is_id=False)
+            kind = "id_feature" if is_text else "raw_feature"
+            entry = {
+                "feature_name": f"{name}_{i}" if i else name,
+                "feature_type": kind,
+                "expression": self._column(column),
+            }
+            entries.append(entry if default is None else {**entry, "default_value": default})
+        return entries
 
     def _sequence(self, name: str, config: Message) -> dict[str, Any]:
         inner = _last(config, "sub_feature_type", "IdFeature")
@@ -230,7 +299,7 @@ class _Reader:
         if "seq_multi_sep" in config:
             options["separator"] = _last(config, "seq_multi_sep")
         if is_raw:
-            options |= {**self._range(name, config), "value_dim": _last(config, "raw_input_dim", 1)}
+            options |= {**self._sequence_range(name, config), "value_dim": _last(config, "raw_input_dim", 1)}
         elif "seq_multi_sep" in config:
             options["value_dim"] = 0
         kind = "sequence_raw_feature" if is_raw else "sequence_id_feature"

@@ -33,6 +33,7 @@ _READS: Final[dict[type[Op], dict[str, tuple[Kind, ...]]]] = {
     ops.SpreadElements: {"source": (Kind.TOKENS, Kind.NUMBERS, Kind.IDS), "steps": (Kind.STEPS,)},
     ops.JoinTokens: {"sources": (Kind.TOKENS,)},
     ops.ConcatTokens: {"sources": (Kind.TOKENS,)},
+    ops.CrossIds: {"sources": (Kind.IDS,)},
     ops.MaskTokens: {"source": (Kind.TOKENS,), "mask": (Kind.TOKENS,)},
     ops.EditDistance: {"left": (Kind.TOKENS,), "right": (Kind.TOKENS,)},
     ops.Overlap: {"query": (Kind.TOKENS,), "title": (Kind.TOKENS,)},

@@ -109,14 +109,21 @@ def _combiner(name: str) -> str:
 
 def _combo(feature: Declared, inputs: FeatureInputs, finish: Finisher) -> Result:
     spec = _as(types.ComboFeature, feature)
-    cuts: Sequence[tuple[str, ...] | None] = [None] * len(feature.inputs)
+    cuts: Sequence[tuple[str, ...]] = [inputs.separators] * len(feature.inputs)
     if spec.combo_input_seps:
         cuts = [(separator,) if separator else () for separator in spec.combo_input_seps]
-    pairs = zip(feature.inputs, cuts, strict=True)
-    operands, steps = inputs.unify([inputs.tokens(given, separators) for given, separators in pairs])
+    operands, steps = inputs.unify([inputs.tokens(*pair) for pair in zip(feature.inputs, cuts, strict=True)])
     sources = tuple(values[0] for values in operands)
+    if feature.profile.crosses_hashes:
+        defaults = [None if cut or feature.crosses_hashes else "" for cut in cuts]
+        given = [text or default for text, default in zip(spec.combo_input_defaults or defaults, defaults, strict=True)]
+        filled = zip(sources, given, strict=True)
+        sources = tuple(s if text is None else inputs.add(ops.FillTokens(s, (text,))) for s, text in filled)
     if feature.value_dim == 1:  # the first combination is that of the first tokens
         sources = tuple(inputs.add(ops.FirstElements(source, 1)) for source in sources)
+    if feature.crosses_hashes:
+        hashes = tuple(inputs.add(ops.HashIds(source, 0, finish.algorithm)) for source in sources)
+        return finish.fill(inputs.add(ops.CrossIds(hashes, finish.hash_buckets or 0))), steps
     return finish.finish_tokens(inputs.add(ops.JoinTokens(sources, spec.combo_join_sep or "_"))), steps
 
 
@@ -207,16 +214,20 @@ def _lookup(feature: Declared, inputs: FeatureInputs, finish: Finisher) -> Resul
     is_number = not feature.is_sparse or feature.mapping_option == "boundaries"
     is_vector = is_number and feature.value_dim > 1
     absent = math.nan if is_number and not is_vector else None
-    pairs = inputs.pairs(map_input, absent=absent, separators=("\x1d",))
+    by_text = spec.kv_separator is not None  # as EasyRec cuts maps and keys
+    separators = inputs.separators if by_text else ("\x1d",)
+    pairs = inputs.pairs(map_input, spec.kv_separator or ":", absent, separators)
     keys, values = pairs.values
     if not is_number:
         if spec.need_key:
             values = inputs.add(ops.ConcatTokens((keys, values)))
         values = finish.prefixed(values)
         values = finish.ids_of_tokens(values) if finish.maps_tokens else values
-    tokens = inputs.tokens(key_input)
+    tokens = inputs.tokens(key_input, () if by_text else None)
     wanted = Operand((inputs.add(ops.HashIds(tokens.values[0])),), tokens.steps)
-    (found, wanted_keys), steps = inputs.unify([Operand((_hashed_map(inputs, keys), values), pairs.steps), wanted])
+    (found, wanted_keys), steps = inputs.unify(
+        [Operand((_hashed_map(inputs, keys, by_text), values), pairs.steps), wanted]
+    )
     probe = (found[0], found[1], wanted_keys[0])
     if is_vector:
         return _lookup_vector(inputs, finish, probe, spec), steps

@@ -46,6 +46,7 @@ from recserve.features.ops_custom import CallCompiled, CallForNumbers, CallForTo
 from recserve.features.ops_ids import (
     AttachWeights,
     Bucketize,
+    CrossIds,
     FillIds,
     FirstElements,
     HashIds,
@@ -102,6 +103,7 @@ __all__ = [
     "CallForTokens",
     "CombineNumbers",
     "ConcatTokens",
+    "CrossIds",
     "DenseToNumbers",
     "DotProduct",
     "EditDistance",

@@ -30,6 +30,20 @@ class HashIds(Op):
 
 
 @dataclass(frozen=True)
+class CrossIds(Op):
+    """Every combination of one 64-bit hash of each source as one id; the first source is the outer loop.
+
+    The hashes of a combination, as unsigned numbers, are folded with TensorFlow's FingerprintCat64 from its default
+    key, as `tf.sparse.cross_hashed` does; the id is the result modulo `buckets`. More than MAX_COMBINATIONS in one row
+    are a DataError.
+    """
+
+    kind: ClassVar[Kind] = Kind.IDS
+    sources: tuple[int, ...] = value_field()
+    buckets: int = 0
+
+
+@dataclass(frozen=True)
 class VocabIds(Op):
     """The id of a token in `vocabulary`, else `unknown`."""
 

@@ -31,6 +31,8 @@ class Profile:
         scales_ratios: overlap ratios are whole numbers: tenths of the query, hundredths of the title.
         rounds_float_ids: a float of a float column that is an id is rounded, half away from zero.
         combines_vectors: lookups of vectors combine all hits, component by component; otherwise the first hit counts.
+        crosses_hashes: a combo feature without `combo_join_sep` crosses the hashes of tokens, not the tokens; with it,
+            an input whose text is one value is an empty token where it is missing.
         finds_runs: overlap's is_contain wants the terms of query side by side.
     """
 
@@ -49,12 +51,13 @@ class Profile:
     rounds_float_ids: bool = False
     combines_vectors: bool = False
     finds_runs: bool = False
+    crosses_hashes: bool = False
 
 
 PYFG: Final = Profile("pyfg", 1)
 EASYREC: Final = Profile(
     "easyrec-tf",
-    1,
+    2,
     algorithm="farmhash",
     separator="|",
     adds_separator=False,
@@ -62,6 +65,7 @@ EASYREC: Final = Profile(
     unknown_is_zero=True,
     fills_sequences=False,
     normalizes_default=True,
+    crosses_hashes=True,
 )
 LEGACY: Final = Profile(
     "legacy-rtp-fg",
@@ -87,6 +91,8 @@ OPTION_PROFILES: Final[dict[tuple[str, str], str]] = {
     ("raw_feature", "combiner"): EASYREC.name,
     ("combo_feature", "combo_join_sep"): EASYREC.name,
     ("combo_feature", "combo_input_seps"): EASYREC.name,
+    ("combo_feature", "combo_input_defaults"): EASYREC.name,
+    ("lookup_feature", "kv_separator"): EASYREC.name,
     ("combine_feature", "value_dim"): LEGACY.name,
 }
 """The only profile in which a feature type has an option."""

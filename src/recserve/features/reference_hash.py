@@ -1,12 +1,13 @@
-"""The two hash functions of ids, in plain Python: the definition that the compiled ones are held to.
+"""The two hash functions of ids, and of crosses, in plain Python: the definition that the compiled ones are held to.
 
 MurmurHash64A is by Austin Appleby (public domain); FarmHash Fingerprint64 is by Google (MIT).
 """
 
 from __future__ import annotations
 
+import functools
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 MURMUR_SEED: Final = 0xC70F6907
@@ -141,6 +142,22 @@ def farmhash(data: bytes) -> int:
     if len(data) <= 32:
         return _hash_17_to_32(data)
     return _hash_33_to_64(data) if len(data) <= 64 else _hash_over_64(data)
+
+
+CROSS_KEY: Final = 0xDECAFCAFFE
+"""What TensorFlow's crosses start from (`hash_key` unset)."""
+
+
+def fingerprint_cat(left: int, right: int) -> int:
+    """TensorFlow's FingerprintCat64 of two unsigned 64-bit numbers."""
+    m = 0xC6A4A7935BD1E995
+    mixed = (left ^ m ^ (_mix(right * m & _MASK) * m & _MASK)) * m & _MASK
+    return _mix(_mix(mixed) * m & _MASK)
+
+
+def cross_hash(hashes: Iterable[int]) -> int:
+    """One unsigned 64-bit number of the hashes of a combination, in order."""
+    return functools.reduce(fingerprint_cat, hashes, CROSS_KEY)
 
 
 HASHES: Final[dict[str, Callable[[bytes], int]]] = {"murmur64a": murmur64a, "farmhash": farmhash}

@@ -23,7 +23,7 @@ from recserve.features.lower_values import bucket_of
 from recserve.features.normalizers import Normalizer, normalize
 from recserve.features.operators import is_number
 from recserve.features.ops import MISSING_ID, Op
-from recserve.features.reference_hash import HASHES, to_bucket
+from recserve.features.reference_hash import HASHES, cross_hash, to_bucket
 from recserve.features.reference_overlap import overlap
 
 _INT64_LIMIT: Final = 1 << 63
@@ -101,10 +101,19 @@ ELEMENTWISE: Final[dict[type[Op], Callable[[Any, Any], Any]]] = {
 
 
 def _join(op: ops.JoinTokens, *sources: list[bytes]) -> list[bytes]:
+    _check_combinations(sources)
+    return [op.joiner.encode().join(parts) for parts in itertools.product(*sources)]
+
+
+def _cross(op: ops.CrossIds, *sources: list[int]) -> list[int]:
+    _check_combinations(sources)
+    return [cross_hash(x % (1 << 64) for x in parts) % op.buckets for parts in itertools.product(*sources)]
+
+
+def _check_combinations(sources: Sequence[list[Any]]) -> None:
     count = math.prod(map(len, sources))
     if count > ops.MAX_COMBINATIONS:
         raise DataError(f"{count} combinations of tokens, and at most {ops.MAX_COMBINATIONS} are allowed")
-    return [op.joiner.encode().join(parts) for parts in itertools.product(*sources)]
 
 
 def _split(op: ops.SplitTokens, tokens: list[bytes]) -> list[bytes]:
@@ -249,6 +258,7 @@ def _dot(_op: ops.DotProduct, found: Map, values: list[float], keys: list[int], 
 
 ROWWISE: Final[dict[type[Op], Callable[..., Any]]] = {
     ops.JoinTokens: _join,
+    ops.CrossIds: _cross,
     ops.ConcatTokens: lambda op, *sources: [op.joiner.encode().join(parts) for parts in zip(*sources, strict=True)],
     ops.SplitTokens: _split,
     ops.MaskTokens: _mask,

@@ -99,8 +99,9 @@ class RawFeature(FeatureSpec, Numeric):
 class ComboFeature(FeatureSpec, Defaulted, Vocabularies, Separated):
     """Every combination of the tokens of two or more inputs.
 
-    Of the profile easyrec-tf: `combo_join_sep` joins them instead of `_`; `combo_input_seps` has a separator for each
-    input, "" for one whose text is a single value.
+    Of the profile easyrec-tf: `combo_join_sep` joins them, and without it their hashes are crossed;
+    `combo_input_seps` has a separator for each input, "" for one whose text is a single value; `combo_input_defaults`
+    has a text for each input that stands in for a missing one.
     """
 
     feature_type: ClassVar[str] = "combo_feature"
@@ -109,6 +110,7 @@ class ComboFeature(FeatureSpec, Defaulted, Vocabularies, Separated):
     value_dim: Size | None = None
     combo_join_sep: Name | None = None
     combo_input_seps: Strings = ()
+    combo_input_defaults: Strings = ()
 
 
 class CombineFeature(FeatureSpec, Numeric):
@@ -125,7 +127,11 @@ class CombineFeature(FeatureSpec, Numeric):
 
 
 class LookupFeature(FeatureSpec, Numeric, IdMapping):
-    """Values of a map under one or more keys."""
+    """Values of a map under one or more keys.
+
+    Of the profile easyrec-tf: `kv_separator` splits a key from its value; pairs end at `separator`, the key's text is
+    one key, and all values of equal keys count.
+    """
 
     feature_type: ClassVar[str] = "lookup_feature"
     input_options: ClassVar[tuple[str, ...]] = ("map", "key")
@@ -136,6 +142,7 @@ class LookupFeature(FeatureSpec, Numeric, IdMapping):
     combiner: Annotated[Combiner | Literal[""], BeforeValidator(_lower)] = "sum"
     need_discrete: bool = False
     need_key: bool = False
+    kv_separator: Name | None = None
     value_dim: Size | None = None
     value_separator: Name = ","
 

@@ -40,7 +40,7 @@ KERNELS: Final[dict[str, tuple[str, ...]]] = {
     "numeric": ("fill_numbers", "normalize", "combine_numbers", "to_dense"),
     "compare": ("overlap", "edit_distance"),
     "evaluate": ("evaluate",),
-    "crosses": ("join_hash",),
+    "crosses": ("join_hash", "cross_ids"),
     "custom": ("call_compiled",),
     "lookup_groups": ("lookup_group",),
     "maps": ("build_map", "lookup_numbers", "lookup_dense", "lookup_ids", "lookup_tokens", "dot_product"),

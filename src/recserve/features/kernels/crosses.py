@@ -1,31 +1,36 @@
-"""Combinations of texts to ids in one go: the joined text of a row is hashed where it was written, and not kept."""
+"""Combinations to ids: of texts in one go, where the joined text is hashed as it was written; and of hashes."""
 
 from __future__ import annotations
 
 # ruff: noqa: PLR0917  (compiled functions pass their state one by one)
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from recserve.dtypes import I64
-from recserve.features.kernels.hashing import hash_bytes
+from recserve.features.kernels.hashing import fingerprint_cat, hash_bytes
 from recserve.features.kernels.jit import inner
-from recserve.features.kernels.layout import OK, OUT, P0, P1, P2, P3, P5, B
+from recserve.features.kernels.layout import OK, OUT, P0, P1, P2, P3, P4, P5, TOO_MANY_COMBINATIONS, B
 from recserve.features.kernels.pointers import load, prefetch, store
 from recserve.features.kernels.rows import (
     copy_bytes,
     count_bytes,
     distinct_rows,
+    end_of,
+    fail,
     first_of,
+    load_u64,
     set_elements,
     set_offsets,
     take,
     value_at,
 )
 from recserve.features.kernels.tokens import are_single, common_rows, join_tokens, token_at
+from recserve.features.reference_hash import CROSS_KEY
 from recserve.memory import COUNT, OUT_OF_MEMORY, STARTS, STRIDE, TOKEN_OFFSETS, VALUES, WEIGHTS, view_i64
 
 _AHEAD = 8
+_CROSS_KEY: Final = np.uint64(CROSS_KEY)
 
 
 @inner
@@ -120,5 +125,54 @@ def join_hash(op: I64, run: I64) -> Any:
     for n in range(distinct + 1):
         store(directory + 8 * n, n)
     set_elements(target, ids, 0, 0, distinct)
+    set_offsets(target, directory, distinct, rows)
+    return OK
+
+
+@inner
+def _combinations(run: I64, slots: I64, row: int, most: int) -> Any:
+    """Number of combinations of a row, or -1 if they are more than `most`."""
+    count = 1
+    for slot in slots:
+        value = value_at(run, slot)
+        count = min(count, most + 1) * (end_of(value, row) - first_of(value, row))  # another source may be empty
+    return -1 if count > most else count
+
+
+@inner
+def _cross_row(run: I64, slots: I64, row: int, count: int, buckets: int, ids: int) -> None:
+    """The ids of the combinations of a row, the last source as the fastest digit."""
+    for number in range(count):
+        h, rest, below = _CROSS_KEY, number, count
+        for slot in slots:
+            value = value_at(run, slot)
+            first = first_of(value, row)
+            below //= end_of(value, row) - first
+            h = fingerprint_cat(h, load_u64(value[VALUES] + 8 * (first + rest // below)))
+            rest %= below
+        store(ids + 8 * number, np.int64(h % np.uint64(buckets)))
+
+
+@inner
+def cross_ids(op: I64, run: I64) -> Any:
+    """CrossIds. P0, P1: address and number of the slots; P2: buckets; P4: most combinations."""
+    slots, target = view_i64(op[P0], op[P1]), value_at(run, op[OUT])
+    distinct, rows = common_rows(run, slots)
+    directory = take(run, 8 * (distinct + 1))
+    if directory < 0:
+        return OUT_OF_MEMORY
+    offsets = view_i64(directory, distinct + 1)
+    offsets[0] = 0
+    for n in range(distinct):
+        count = _combinations(run, slots, n, op[P4])
+        if count < 0:
+            return fail(op, run, TOO_MANY_COMBINATIONS, n, 0, -1)
+        offsets[n + 1] = offsets[n] + count
+    ids = take(run, 8 * offsets[distinct])
+    if ids < 0:
+        return OUT_OF_MEMORY
+    for n in range(distinct):
+        _cross_row(run, slots, n, offsets[n + 1] - offsets[n], op[P2], ids + 8 * offsets[n])
+    set_elements(target, ids, 0, 0, offsets[distinct])
     set_offsets(target, directory, distinct, rows)
     return OK

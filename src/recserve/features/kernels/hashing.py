@@ -169,6 +169,13 @@ def fingerprint64(address: int, size_bytes: int) -> Any:
 
 
 @inner
+def fingerprint_cat(left: Any, right: Any) -> Any:
+    """TensorFlow's FingerprintCat64 of two uint64."""
+    mixed = (left ^ _M ^ (_mix(right * _M) * _M)) * _M
+    return _mix(_mix(mixed) * _M)
+
+
+@inner
 def hash_bytes(address: int, size_bytes: int, algorithm: int) -> Any:
     """The hash by `algorithm` (MURMUR64A or FARMHASH) of the bytes at `address`, as uint64."""
     if algorithm == FARMHASH:

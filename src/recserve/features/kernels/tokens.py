@@ -98,9 +98,9 @@ def _combinations(run: I64, slots: I64, row: int, most: int) -> Any:
     count = 1
     for slot in slots:
         value = value_at(run, slot)
-        count *= end_of(value, row) - first_of(value, row)
-        if count > most:
-            return -1, 0
+        count = min(count, most + 1) * (end_of(value, row) - first_of(value, row))  # another source may be empty
+    if count > most:
+        return -1, 0
     size = 0
     if count > 0:
         for slot in slots:
