@@ -141,6 +141,99 @@ def products(g: Any) -> None:
     g.output(g.op("Mul", g.op("Mul", u[0], i[0]), g.op("Mul", i[1], u[1])), dims=(4,))
 
 
+def stack(g: Any, axis: int = 1) -> str:
+    parts = [g.input("u", USER, 4), g.input("i", ITEM, 4), g.input("v", USER, 4), g.input("j", ITEM, 4)]
+    value: str = g.op("Concat", *[g.op("Unsqueeze", p, g.ints(axis)) for p in parts], axis=axis)
+    return value
+
+
+def gram(g: Any) -> str:
+    v = stack(g)
+    value: str = g.op("MatMul", v, g.op("Transpose", v, perm=[0, 2, 1]))
+    return value
+
+
+def einsum(g: Any) -> None:
+    g.output(g.op("Relu", g.op("Einsum", both(g), g.weight(3, 10, 2), equation="nd,edh->neh")), dims=(3, 2))
+
+
+def gather_nd(g: Any) -> None:
+    turned = g.op("Transpose", gram(g), perm=[1, 2, 0])
+    pairs = g.constant([[1, 0], [2, 0], [2, 1], [3, 0], [3, 1], [3, 2]], np.int64)
+    chosen = g.op("Transpose", g.op("GatherND", turned, pairs), perm=[1, 0])
+    g.output(g.linear(chosen, 6, 3), dims=(3,))
+
+
+def weight_on_the_left(g: Any) -> None:
+    column = g.op("Unsqueeze", both(g), g.ints(2))
+    g.output(g.op("MatMul", g.weight(3, 10), column), dims=(3, 1))
+
+
+def stacked_weights(g: Any) -> None:
+    experts = g.op("MatMul", both(g), g.weight(3, 10, 2))
+    g.output(g.op("Transpose", g.op("Relu", experts), perm=[1, 0, 2]), dims=(3, 2))
+
+
+def outer(g: Any) -> None:
+    user, item = g.input("user", USER, 4, 1), g.input("item", ITEM, 1, 3)
+    g.output(g.op("MatMul", user, item), dims=(4, 3))
+
+
+def weighted_pairs(g: Any) -> None:
+    weighted = g.op("Mul", gram(g), g.weight(4, 4))
+    g.output(g.op("ReduceSum", weighted, g.ints(1, 2), keepdims=0), dims=())
+
+
+def tiled(g: Any) -> None:
+    hist = g.input("hist", USER, "L", 4)
+    count = g.op("Shape", hist, start=1, end=2)
+    wide = g.op("Tile", g.input("item", ITEM, 4), g.op("Concat", g.ints(1), count, axis=0))
+    rows = g.op("Reshape", wide, g.op("Concat", g.ints(-1), count, g.ints(4), axis=0))
+    g.output(total(g, g.op("Tanh", g.op("Sub", rows, hist))), dims=(4,))
+
+
+def channels(g: Any) -> None:
+    hist, item = sequence(g)
+    pairs = g.op("Concat", spread(g, item), hist, axis=2)
+    normed = norm(g, g.op("Transpose", pairs, perm=[0, 2, 1]), 8)
+    back = g.op("Transpose", normed, perm=[0, 2, 1])
+    g.output(total(g, g.op("Relu", g.op("MatMul", back, g.weight(8, 3)))), dims=(3,))
+
+
+def views(g: Any) -> None:
+    wide = g.op("Unsqueeze", both(g), g.ints(2))
+    g.output(g.linear(g.op("Flatten", wide), 10, 3), dims=(3,))
+
+
+def choices(g: Any) -> None:
+    once = g.op("Gather", both(g), g.constant([7, 1, 8, 2, 3], np.int64), axis=1)
+    again = g.op("Gather", g.op("Relu", once), g.constant([4, 0, 2, 2], np.int64), axis=1)
+    g.output(g.linear(again, 4, 3), dims=(3,))
+
+
+def chosen_twice(g: Any) -> None:
+    once = g.op("Gather", both(g), g.constant([7, 1, 8, 2, 3], np.int64), axis=1)
+    g.output(g.linear(g.op("Gather", once, g.constant([4, 0, 2, 2], np.int64), axis=1), 4, 3), dims=(3,))
+
+
+def reshaped_twice(g: Any) -> None:
+    pairs = g.op("Softmax", g.op("Unsqueeze", both(g), g.ints(2)), axis=1)
+    twice = g.op("Reshape", g.op("Squeeze", pairs), g.ints(-1, 2, 5))
+    g.output(g.op("Softmax", twice, axis=2), dims=(2, 5))
+
+
+def listed_pairs(g: Any) -> None:
+    v = stack(g)
+    left, right = (g.op("Gather", v, g.constant(p, np.int64), axis=1) for p in ([0, 0, 0, 1, 1, 2], [1, 2, 3, 2, 3, 3]))
+    sums = g.op("ReduceSum", g.op("Mul", left, right), g.ints(2), keepdims=0)
+    g.output(g.linear(sums, 6, 1))
+
+
+def interleaved(g: Any) -> None:
+    flat = g.op("Reshape", stack(g, 2), g.ints(-1, 16))
+    g.output(g.linear(flat, 16, 3), dims=(3,))
+
+
 GRAPHS: dict[str, Callable[[Any], None]] = {
     "spell_out_gemm": gemm,
     "spell_out_batch_norm": batch_norm,
@@ -149,7 +242,7 @@ GRAPHS: dict[str, Callable[[Any], None]] = {
     "spell_out_squeeze": squeeze,
     "fold_scale": scale,
     "lift_merging_reshapes": merged,
-    "join_reshapes": merged,
+    "join_reshapes": reshaped_twice,
     "flatten_concats": nested,
     "split_to_slices": split,
     "gather_to_slice": gather,
@@ -163,6 +256,22 @@ GRAPHS: dict[str, Callable[[Any], None]] = {
     "group_pieces": neighbours,
     "regroup_sums": sums,
     "regroup_products": products,
+    "spell_out_einsum": einsum,
+    "spell_out_gather_nd": gather_nd,
+    "weights_on_the_right": weight_on_the_left,
+    "join_stacked_weights": stacked_weights,
+    "unit_products": outer,
+    "weighted_sums": weighted_pairs,
+    "repeat_by_tile": tiled,
+    "join_transposes": channels,
+    "lift_transposes": channels,
+    "drop_views": views,
+    "join_selections": chosen_twice,
+    "lift_selections": choices,
+    "pairs_as_product": listed_pairs,
+    "split_pair_products": weighted_pairs,
+    "flatten_by_piece": interleaved,
+    "select_from_pieces": choices,
 }
 
 

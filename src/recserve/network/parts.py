@@ -152,13 +152,17 @@ class PartBuilder:
         """The op repeats a single row by itself."""
         if self.facts[node.outputs[0]].is_opaque or node.domain not in ("", "ai.onnx"):
             return False
-        if node.op_type in BROADCASTING:
-            return True
-        if node.op_type != "MatMul":
+        if node.op_type not in BROADCASTING and node.op_type != "MatMul":
             return False
+        free = 2 if node.op_type == "MatMul" else 0
         facts = [self._fact(str(v.name)) for v in node.inputs if v is not None and str(v.name) in self.single]
         return all(
-            f is not None and f.dims is not None and f.row is not None and f.row < len(f.dims) - 2 for f in facts
+            f is not None
+            and f.dims is not None
+            and f.row is not None
+            and f.row < len(f.dims) - free
+            and f.dims[f.row] == N
+            for f in facts
         )
 
     def _unstack_right(self, node: ir.Node) -> None:

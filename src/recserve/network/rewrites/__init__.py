@@ -20,7 +20,9 @@ from recserve.network.rewrites.concats import (
     split_reductions,
     split_to_slices,
 )
+from recserve.network.rewrites.einsums import spell_out_einsum
 from recserve.network.rewrites.expands import drop_expands, push_through_expands
+from recserve.network.rewrites.pairs import pairs_as_product, split_pair_products
 from recserve.network.rewrites.plain import (
     fold_scale,
     spell_out_batch_norm,
@@ -35,7 +37,16 @@ from recserve.network.rewrites.products import (
     request_on_the_right,
     sums_of_products,
 )
+from recserve.network.rewrites.selections import (
+    flatten_by_piece,
+    join_selections,
+    lift_selections,
+    select_from_pieces,
+    spell_out_gather_nd,
+)
+from recserve.network.rewrites.stacked import join_stacked_weights, unit_products, weighted_sums, weights_on_the_right
 from recserve.network.rewrites.sums import regroup_products, regroup_sums
+from recserve.network.rewrites.views import drop_views, join_transposes, lift_transposes, repeat_by_tile
 
 Rewrite = Callable[[Draft], None]
 
@@ -45,13 +56,29 @@ PASSES: Final[tuple[Rewrite, ...]] = (
     spell_out_sum,
     spell_out_tile,
     spell_out_squeeze,
+    spell_out_einsum,
+    spell_out_gather_nd,
+    weights_on_the_right,
+    join_stacked_weights,
+    unit_products,
+    weighted_sums,
     fold_scale,
+    repeat_by_tile,
+    join_transposes,
+    lift_transposes,
     lift_merging_reshapes,
+    drop_views,
     join_reshapes,
+    join_selections,
+    lift_selections,
     flatten_concats,
     split_to_slices,
     gather_to_slice,
     push_into_concats,
+    pairs_as_product,
+    split_pair_products,
+    flatten_by_piece,
+    select_from_pieces,
     split_reductions,
     split_affine,
     push_through_expands,

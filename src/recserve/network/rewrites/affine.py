@@ -20,6 +20,7 @@ import onnx_ir as ir
 
 from recserve.network.cut import ASSUMED_SIZE
 from recserve.network.draft import Array, Draft
+from recserve.network.rewrites.selections import rows_of_selection
 from recserve.network.rules.axes import normal
 from recserve.network.rules.elementwise import broadcast_dims
 from recserve.network.sizes import Dims, Size, elements, static
@@ -80,6 +81,11 @@ def _terms(draft: Draft, value: ir.Value, weight: Array) -> list[_Term]:
         parts = _terms(draft, inputs[0], weight)
     elif node.op_type == "Mul":
         parts = _scaled_terms(draft, inputs, weight)
+    elif node.op_type == "Gather":
+        spread = rows_of_selection(draft, value, weight)
+        parts = [] if spread is None else _terms(draft, *spread)
+    if node.op_type == "Gather" and sum(len(t.weight) for t in parts) <= len(weight):
+        return parts or whole  # a selection that only reorders costs nothing within the weights
     return whole if all(_is_candidate(draft, t) for t in parts) else parts
 
 

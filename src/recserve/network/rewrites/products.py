@@ -13,6 +13,7 @@ import onnx_ir as ir
 from recserve.network.draft import Draft
 from recserve.network.facts import Fact
 from recserve.network.rewrites.concats import step_of
+from recserve.network.rewrites.views import VIEWS
 from recserve.network.rules.reductions import reduced_axes
 from recserve.network.sizes import ONE, Size
 from recserve.rates import Rate
@@ -135,18 +136,18 @@ def _merged_from(draft: Draft, value: ir.Value) -> ir.Value | None:
 
 
 def join_reshapes(draft: Draft) -> None:
-    """`Reshape(Reshape(x)) = Reshape(x)`, and `x` itself where the shape is that of x."""
+    """`Reshape(view(x)) = Reshape(x)` for a view, which moves no element; `drop_views` knows where x itself will do."""
     for node in draft.nodes():
         inner = node.inputs[0].producer() if node.op_type == "Reshape" and node.inputs[0] is not None else None
-        if inner is None or inner.op_type != "Reshape" or inner.inputs[0] is None or node.inputs[1] is None:
+        if inner is None or inner.op_type not in VIEWS or inner.inputs[0] is None or node.inputs[1] is None:
             continue
         source = inner.inputs[0]
         dims, before = draft.fact(node.outputs[0]).dims, draft.fact(source).dims
         target = draft.fact(node.inputs[1]).content
         if dims is None or before is None or target is None:
             continue
-        if dims == before:
-            draft.replace(node.outputs[0], source, "join_reshapes", "two reshapes that undo one another")
-        elif all(s is not None and s != Size(0) for s in target):
+        kept = next((k for k, (a, b) in enumerate(zip(before, dims, strict=False)) if a != b), len(dims))
+        if all(s is not None and (s != Size(0) or k < kept) for k, s in enumerate(target)):
             result = draft.emit("Reshape", [source, node.inputs[1]], node)
-            draft.replace(node.outputs[0], result, "join_reshapes", "two reshapes in one")
+            if draft.fact(result).dims == dims:
+                draft.replace(node.outputs[0], result, "join_reshapes", "two reshapes in one")

@@ -95,6 +95,18 @@ def _gather(step: Step) -> list[Layout] | None:
     return [Layout(result, row if row < axis else row + len(ids) - 1)]
 
 
+@rule("GatherND")
+def _gather_nd(step: Step) -> list[Layout] | None:
+    """Positions that are the same for all rows, in axes before the rows'."""
+    dims, row, ids = step.dims(0), step.row(0), step.dims(1)
+    if step.int_of("batch_dims", 0) or step.row(1) is not None or not ids or not ids[-1].is_static:
+        return None
+    count = ids[-1].factor
+    if row is not None and row < count:
+        return None
+    return [Layout((*ids[:-1], *dims[count:]), None if row is None else row - count + len(ids) - 1)]
+
+
 @rule("GatherElements")
 def _gather_elements(step: Step) -> list[Layout] | None:
     axis = normal(step.int_of("axis", 0), len(step.dims(0)))
