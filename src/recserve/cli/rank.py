@@ -30,7 +30,10 @@ def rank(
 
     from recserve.cli.bundles import resolve_bundle
     from recserve.cli.output import read_bytes
+    from recserve.errors import ConfigError
     from recserve.ranker import Ranker
+    from recserve.scored_model import ScoredRanker, is_scored_model, open_scored_model
+    from recserve.serving.contract import RankerLike
     from recserve.serving.messages import Limits, decode_rank, encode_rank
     from recserve.serving.registry import Registry
     from recserve.serving.service import RankService
@@ -38,7 +41,15 @@ def rank(
     call = decode_rank(read_bytes(request), Limits(max_candidates=10_000_000))
     call = call if top_k is None else replace(call, top_k=top_k)
     registry = Registry()
-    ranker = Ranker.open(str(resolve_bundle(bundle)), items=None if items is None else str(items), threads=threads)
+    folder, source = str(resolve_bundle(bundle)), None if items is None else str(items)
+    ranker: RankerLike
+    if is_scored_model(folder):
+        scored = open_scored_model(folder, items=source)
+        if not isinstance(scored, ScoredRanker):
+            raise ConfigError("the model ranks no items: its inputs have no sides", where=folder)
+        ranker = scored
+    else:
+        ranker = Ranker.open(folder, items=source, threads=threads)
     registry.publish(ranker)
     try:
         answer = RankService(registry).rank(ranker.name, None, call)

@@ -23,7 +23,7 @@ from recserve import memory
 from recserve.candidates import ITEM_ID, CandidateList, Candidates, ItemId, read_candidates, read_inline_items
 from recserve.columns import Ragged
 from recserve.dtypes import F32, F64, I64
-from recserve.errors import ConfigError, RequestError
+from recserve.errors import RequestError
 from recserve.ranker import RankResult, VersionTuple
 from recserve.scored_model.kernels.payloads import copy_cells
 from recserve.scored_model.model import ScoredModel
@@ -266,23 +266,17 @@ def open_scored_model(
 
     Args:
         directory: of the version.
-        items: Parquet or NDJSON file, Arrow table or rows, with `item_id` (strings or integers).
+        items: Parquet or NDJSON file, Arrow table or rows, with `item_id` (strings or integers). A model without sides
+            has no use for them.
         name: of the model, where that is not the directory's.
 
     Raises:
         BundleError: the directory is damaged.
         DataError: the items cannot be read.
-        ConfigError: items for a model without sides.
     """
     stored = read_stored(directory)
     model: ScoredModel
     if stored.manifest.sides is None:
-        if items is not None:
-            raise ConfigError(
-                "the model ranks no items: its inputs have no sides",
-                where=str(directory),
-                hint="Import it with --sides",
-            )
         model = ScoredModel(stored, name)
     else:
         batches = iter(()) if items is None else read_item_batches(items, ITEM_ID)
