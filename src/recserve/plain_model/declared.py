@@ -7,7 +7,8 @@
                      "class_labels": ["car", "bike"]}
       },
       "any_signature": "serving_default",
-      "version_labels": ["stable"]
+      "version_labels": ["stable"],
+      "engine": "onnxruntime"
     }
 
 Without the file, or without `signatures`, one `serving_default` takes and gives what the graph does, under its names.
@@ -59,12 +60,22 @@ class SignatureEntry(pydantic.BaseModel, extra="forbid", strict=True, frozen=Tru
         inputs: name → tensor of the graph; if left out, all that the graph takes.
         outputs: name → tensor of the graph; if left out, all that the graph gives.
         class_labels: of `classify`, one for each column of `scores`; they become the output `classes`.
+        graph: the file of this signature's graph in the version's directory, where it is not `model.onnx`; of the
+            engine `tensorflow`, the SavedModel's signature, where it has another name.
     """
 
     method: Method = "predict"
     inputs: dict[str, str | TensorEntry] | None = None
     outputs: dict[str, str | TensorEntry] | None = None
     class_labels: list[str] | None = None
+    graph: str = ""
+
+    @pydantic.field_validator("graph")
+    @classmethod
+    def _is_beside(cls, graph: str) -> str:
+        if "/" in graph or "\\" in graph or graph in {".", ".."}:
+            raise ValueError(f"the graph {graph!r} stands outside the version's directory")
+        return graph
 
     @pydantic.model_validator(mode="after")
     def _fits_its_method(self) -> SignatureEntry:
@@ -84,11 +95,14 @@ class Declaration(pydantic.BaseModel, extra="forbid", strict=True, frozen=True):
         signatures: by name; if empty, one `serving_default` of the graph's own names.
         any_signature: the signature that answers to names which are not listed; null to refuse them.
         version_labels: labels that stand for this version from its publication on.
+        engine: what runs the model: `onnxruntime` the graphs in `*.onnx`, `tensorflow` the SavedModel in the directory
+            `saved_model` (or the version's directory itself), for ops that ONNX lacks; TensorFlow must be installed.
     """
 
     signatures: dict[str, SignatureEntry] = {}
     any_signature: str | None = None
     version_labels: list[str] = []
+    engine: Literal["onnxruntime", "tensorflow"] = "onnxruntime"
 
     def entries(self) -> dict[str, SignatureEntry]:
         """The signatures, with the one that is there without any."""

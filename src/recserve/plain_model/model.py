@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,17 +11,17 @@ from typing import Any, Final
 import numpy as np
 
 from recserve.errors import ConfigError, RequestError, suggest
-from recserve.network.session import Session, Slot
-from recserve.plain_model.declared import DECLARATION_FILE, SignatureEntry, TensorEntry, load_declaration
+from recserve.network.session import Slot
+from recserve.plain_model.declared import DECLARATION_FILE, Declaration, SignatureEntry, TensorEntry, load_declaration
+from recserve.plain_model.engines import MODEL_FILE, Engine, find_opener, find_saved_model
 from recserve.plain_model.strings import to_bytes, to_text
 from recserve.signatures import Signature, Tensor, TensorSpec, numpy_dtype
-
-MODEL_FILE: Final = "model.onnx"
 
 _DTYPES: Final = {
     "tensor(float)": "float32",
     "tensor(double)": "float64",
     **{f"tensor({name})": name for name in ("bool", "float16", "string")},
+    **{f"tensorflow({name})": name for name in ("bfloat16", "complex64", "complex128")},
     **{f"tensor({sign}int{bits})": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
 }
 _PARTS: Final[dict[str, np.dtype[Any]]] = {"complex64": np.dtype(np.float32), "complex128": np.dtype(np.float64)}
@@ -35,14 +36,14 @@ class _Binding:
 
     def feed(self, tensor: Tensor) -> Tensor:
         """The caller's tensor as the graph takes it."""
-        if self.spec.dtype in _PARTS:
+        if self.spec.dtype in _PARTS and self.graph_dtype not in _PARTS:
             parts = np.ascontiguousarray(tensor).view(_PARTS[self.spec.dtype])
             tensor = parts.reshape((*tensor.shape, 2))
         return tensor.astype(numpy_dtype(self.graph_dtype), copy=False)
 
     def give(self, tensor: Tensor) -> Tensor:
         """The graph's tensor as callers get it."""
-        if self.spec.dtype not in _PARTS:
+        if self.spec.dtype not in _PARTS or self.graph_dtype in _PARTS:
             return tensor.astype(numpy_dtype(self.spec.dtype), copy=False)
         if tensor.ndim == 0 or tensor.shape[-1] != 2:
             raise RequestError(
@@ -58,6 +59,7 @@ class _Binding:
 class _Call:
     """A signature, ready to run."""
 
+    engine: Engine
     signature: Signature
     inputs: Mapping[str, _Binding]
     outputs: Mapping[str, _Binding]
@@ -83,11 +85,10 @@ class PlainModel:
         version_labels: labels that its author wants for this version.
     """
 
-    def __init__(self, session: Session, calls: Mapping[str, _Call], directory: Path, name: str, version: int) -> None:
+    def __init__(self, calls: Mapping[str, _Call], directory: Path, name: str, version: int) -> None:
         self.directory = directory
         self.version_labels: tuple[str, ...] = ()
-        self._session: Session | None = session
-        self._calls = calls
+        self._calls: Mapping[str, _Call] | None = calls
         self._signatures = _Signatures({key: call.signature for key, call in calls.items()})
         self._name, self._version = name, version
 
@@ -123,15 +124,16 @@ class PlainModel:
         Raises:
             RequestError: the graph refuses the tensors.
         """
-        call = self._calls[self._signatures[signature].name]
-        session = self._session
-        if session is None:
+        calls = self._calls
+        if calls is None:
             raise RequestError(f"model {self._name!r} version {self._version} is closed")
+        call = calls[self._signatures[signature].name]
+        engine = call.engine
         feeds: dict[str, Tensor] = {}
         is_replaced = False
         for name, tensor in inputs.items():
             binding = call.inputs[name]
-            if binding.graph_dtype == "string":
+            if binding.graph_dtype == "string" and not engine.takes_bytes:
                 feeds[binding.spec.tensor_name], replaced = to_text(tensor)
                 is_replaced |= replaced
             else:
@@ -140,9 +142,10 @@ class PlainModel:
         computed = [name for name in wanted if name in call.outputs]
         needs_scores = call.class_labels is not None and "classes" in wanted and "scores" not in computed
         fetched = [*computed, "scores"] if needs_scores else computed
-        results = session.compute(feeds, [call.outputs[name].spec.tensor_name for name in fetched])
+        results = engine.compute(feeds, [call.outputs[name].spec.tensor_name for name in fetched])
+        is_text = not engine.takes_bytes
         given = {
-            name: to_bytes(np.asarray(result), is_replaced) if binding.graph_dtype == "string" else binding.give(result)
+            name: to_bytes(result, is_replaced) if is_text and binding.graph_dtype == "string" else binding.give(result)
             for name, result in zip(fetched, map(np.asarray, results), strict=True)
             for binding in (call.outputs[name],)
         }
@@ -165,11 +168,11 @@ class PlainModel:
 
     def close(self) -> None:
         """Give back memory; `run` must not be called again."""
-        self._session = None
+        self._calls = None
 
 
 def open_plain_model(directory: str | Path, threads: int = 1, name: str | None = None) -> PlainModel:
-    """Open `<base>/<name>/<version>/model.onnx`, with the model.json beside it if there is one.
+    """Open `<base>/<name>/<version>/model.onnx`, with the model.json beside it if there is one; or a SavedModel.
 
     Args:
         directory: of the version. One whose name is no number is version 1 of a model of that name.
@@ -180,29 +183,42 @@ def open_plain_model(directory: str | Path, threads: int = 1, name: str | None =
         ConfigError: there is no graph, the engine cannot load it, or model.json does not fit it.
     """
     folder = Path(directory)
-    path = folder / MODEL_FILE
-    if not path.is_file():
-        raise ConfigError(f"there is no {MODEL_FILE}", where=str(folder), hint="Export the model to ONNX into it.")
     declaration = load_declaration(folder)
-    try:
-        session = Session(path, threads)
-        inputs, outputs = ({slot.name: slot for slot in side} for side in session.slots())
-        calls = {key: _bind(key, entry, inputs, outputs, path) for key, entry in declaration.entries().items()}
-    except ConfigError as error:
-        raise error if error.where else error.at(str(path)) from None
+    if not (folder / DECLARATION_FILE).exists() and not (folder / MODEL_FILE).exists() and find_saved_model(folder):
+        declaration = declare_saved_model(folder)
+    opener = find_opener(folder, declaration, threads)
+    calls: dict[str, _Call] = {}
+    for key, entry in declaration.entries().items():
+        path = folder / (entry.graph or MODEL_FILE)
+        try:
+            calls[key] = _bind(key, entry, opener(key, entry), path)
+        except ConfigError as error:
+            raise error if error.where else error.at(str(path)) from None
     absolute = folder.absolute()
     is_number = absolute.name.isascii() and absolute.name.isdigit()
     version = int(absolute.name) if is_number else 1
-    model = PlainModel(session, calls, folder, name or (absolute.parent.name if is_number else absolute.name), version)
+    model = PlainModel(calls, folder, name or (absolute.parent.name if is_number else absolute.name), version)
     model.version_labels = tuple(declaration.version_labels)
     model.answer_to_any(declaration.any_signature)
     return model
 
 
-def _bind(
-    key: str, entry: SignatureEntry, inputs: Mapping[str, Slot], outputs: Mapping[str, Slot], path: Path
-) -> _Call:
+def declare_saved_model(folder: Path) -> Declaration:
+    """What holds for a SavedModel without a model.json: its own signatures, run by TensorFlow.
+
+    Raises:
+        ConfigError: TensorFlow is not installed, or cannot load it.
+    """
+    from recserve.importers.savedmodel.runtime import SavedModel
+
+    place = find_saved_model(folder)
+    assert place is not None
+    return Declaration.model_validate_json(json.dumps(SavedModel(place).declaration()))
+
+
+def _bind(key: str, entry: SignatureEntry, engine: Engine, path: Path) -> _Call:
     """Hold a declared signature to the graph."""
+    inputs, outputs = ({slot.name: slot for slot in side} for side in engine.slots())
     where = f"{path.with_name(DECLARATION_FILE)}: signatures.{key}"
     taken = _bind_side(entry.inputs, inputs, f"{where}.inputs")
     given = _bind_side(entry.outputs, outputs, f"{where}.outputs")
@@ -218,7 +234,7 @@ def _bind(
             raise ConfigError(f"{len(labels)} class_labels for {shape[1]} scores", where=where)
         specs["classes"] = TensorSpec("classes", "string", shape, "classes")
     signature = Signature(key, {name: b.spec for name, b in taken.items()}, specs, entry.method)
-    return _Call(signature, taken, given, labels)
+    return _Call(engine, signature, taken, given, labels)
 
 
 def _bind_side(
