@@ -18,6 +18,7 @@ from recserve.serving.statistics import Statistics
 
 if TYPE_CHECKING:  # the command line reads the table for its help, and needs none of these
     from recserve.serving.messages import Limits
+    from recserve.serving.oversight import Oversight
     from recserve.serving.rank_threads import RankThreads
     from recserve.serving.registry import Registry
     from recserve.serving.repository import Repository
@@ -43,10 +44,12 @@ class Serving:
         readiness: whether the process takes requests: every model is loaded, and it does not drain.
         statistics: what was answered so far, by model version.
         metrics: what Prometheus reads.
+        oversight: observes and guards requests; None observes them into `metrics` alone.
         allows_cross_origin: whether web pages of other origins may call.
         answers_tensor_content: whether gRPC answers TensorFlow's tensors as `tensor_content`, not in typed fields.
         reload_config: takes the `ModelConfigList` of a reload request, see `grpc/tfs_models.py`; None where the models
             are fixed at start.
+        shares_ports: whether other processes listen on the same ports.
         model: the model of paths that name none; empty where the port was not given one.
         environment: environment variables, for the platforms that configure by them.
     """
@@ -59,9 +62,11 @@ class Serving:
     readiness: Callable[[], bool]
     statistics: Statistics = field(default_factory=Statistics)
     metrics: RequestMetrics = field(default_factory=RequestMetrics)
+    oversight: Oversight | None = None
     allows_cross_origin: bool = False
     answers_tensor_content: bool = False
     reload_config: Callable[[Any], None] | None = None
+    shares_ports: bool = False
     model: str = ""
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
 

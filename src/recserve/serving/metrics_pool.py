@@ -75,7 +75,8 @@ class MetricsPool:
 
     def _read_others(self) -> tuple[list[list[Family]], list[Family]]:
         """Families of the living workers, and the sum of those that are gone; their files become one."""
-        living, dead = [], []
+        living: list[Path] = []
+        dead: list[Path] = []
         for file in sorted(self._directory.glob("worker-*.json")):
             if file == self._file:
                 continue

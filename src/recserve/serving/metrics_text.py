@@ -65,9 +65,8 @@ def write_text(families: Iterable[Family]) -> str:
         lines.append(f"# TYPE {family.name} {family.kind}")
         for suffix, labels, value in family.samples:
             inner = ",".join(f'{name}="{_escaped(text)}"' for name, text in labels.items())
-            lines.append(
-                f"{family.name}{suffix}{{{inner}}} {_number(value)}" if inner else _bare(family, suffix, value)
-            )
+            braces = f"{{{inner}}}" if inner else ""
+            lines.append(f"{family.name}{suffix}{braces} {_number(value)}")
     return "\n".join(lines) + "\n" if lines else ""
 
 

@@ -16,6 +16,7 @@ from time import monotonic, perf_counter
 from typing import Any, Final, TypeVar
 
 from recserve.errors import OverloadedError
+from recserve.serving import observation
 from recserve.serving.overload.pace import Pace
 from recserve.serving.overload.queue import QueueLimits, TurnQueue
 from recserve.serving.overload.turn import DeadlineExceededError, Turn, current_turn
@@ -123,9 +124,11 @@ class RankThreads:
 
     def _run_here(self, work: Callable[[], T], turn: Turn | None) -> T:
         begin_s = perf_counter()
+        observation.begin_work()
         try:
             return work()
         finally:
+            observation.end_work()
             self._pace.learn(turn, perf_counter() - begin_s)
 
     def _work(self, number: int) -> None:

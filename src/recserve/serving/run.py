@@ -11,6 +11,7 @@ import gc
 import logging
 import signal
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,18 +24,22 @@ import uvicorn
 from recserve.errors import ConfigError, InvariantError, RecserveError
 from recserve.serving.body import Receive, Scope, Send
 from recserve.serving.contract import OpenModel, RecordSink, ServedModel
-from recserve.serving.dialects import DEFAULT_DIALECT, App, Companion, Port, Serving
+from recserve.serving.dialects import DEFAULT_DIALECT, DIALECTS, App, Companion, Port, Serving
+from recserve.serving.gate import gate
 from recserve.serving.http_protocol import TURN, bounded_protocol
 from recserve.serving.lifecycle.lifecycle import Lifecycle
 from recserve.serving.lifecycle.options import LifecycleOptions
 from recserve.serving.messages import Limits
 from recserve.serving.metrics import RequestMetrics
+from recserve.serving.metrics_sources import watch_process
 from recserve.serving.overload.turn import enter_turn, read_turn
+from recserve.serving.oversight import Operations, Oversight
 from recserve.serving.rank_threads import RankThreads
 from recserve.serving.registry import Registry
 from recserve.serving.repository import Repository
 from recserve.serving.service import RankService
 from recserve.serving.statistics import Statistics
+from recserve.serving.workers.seat import Seat
 
 BACKLOG: Final = 2048
 """Connections that the system keeps until the event loop accepts them."""
@@ -60,6 +65,7 @@ class ServeOptions:
         limits: what one request may ask for.
         lifecycle: models whose versions come and go; None where `bundles` is all there is.
         answers_tensor_content: whether gRPC answers TensorFlow's tensors as `tensor_content`.
+        operations: how requests are guarded, counted, logged and traced; certificates.
     """
 
     bundles: Sequence[str]
@@ -74,6 +80,7 @@ class ServeOptions:
     limits: Limits = field(default_factory=Limits)
     lifecycle: LifecycleOptions | None = None
     answers_tensor_content: bool = False
+    operations: Operations = field(default_factory=Operations)
 
     def __post_init__(self) -> None:
         may_start_empty = bool(self.ports) and all(port.kind.starts_empty for port in self.ports)
@@ -111,6 +118,7 @@ class ServerProcess:
         open_model: opens and warms the model in the directory of a version.
         records: where served records go; closed at the end.
         on_ready: called with the address of the first port (`http://host:port`) once all models are served.
+        seat: of a worker among others; None for a process that serves alone.
 
     Attributes:
         addresses: dialect → address, once the ports are open.
@@ -123,9 +131,14 @@ class ServerProcess:
         *,
         records: RecordSink | None = None,
         on_ready: Callable[[str], None] | None = None,
+        seat: Seat | None = None,
     ) -> None:
         self.addresses: dict[str, str] = {}
+        self._seat = seat or Seat(is_complete=True)
+        self._is_complete = self._seat.is_complete
+        self._is_stopping = False
         self._options = options
+        self._oversight = Oversight(options.operations, RequestMetrics(), list(DIALECTS))
         self._records = records
         self._on_ready = on_ready
         self._registry = Registry()
@@ -150,9 +163,18 @@ class ServerProcess:
         listeners: list[socket.socket] = []
         companions: list[Companion] = []
         try:
+            is_late = self._seat.listens_late
+            if is_late and not self._load():
+                raise self._failure or ConfigError("the server was stopped while it loaded", code="stopped")
             app = self._open_ports(threads, listeners, companions)
             self._server = server = _Server(app, options.limits, options.drain_s, companions)
-            threading.Thread(target=self._load, name="recserve-load", daemon=True).start()
+            if (tls := self._oversight.http_tls) is not None:
+                server.use_tls(tls.context)
+            server.should_exit = self._is_stopping
+            if is_late:
+                self._announce()
+            else:
+                threading.Thread(target=self._load_and_announce, name="recserve-load", daemon=True).start()
             server.run(listeners)
         finally:
             stop_companions(companions, options.drain_s)
@@ -165,7 +187,7 @@ class ServerProcess:
     def _open_ports(self, threads: RankThreads, listeners: list[socket.socket], companions: list[Companion]) -> _Ports:
         """Listen on every port; what is opened goes into the lists, also where a later port fails."""
         service = RankService(self._registry, self._records)
-        statistics, metrics = Statistics(), RequestMetrics()
+        statistics = Statistics()
         apps: dict[int, App] = {}
         for port in self._options.listeners():
             serving = Serving(
@@ -176,34 +198,48 @@ class ServerProcess:
                 limits=self._options.limits,
                 readiness=self._is_ready,
                 statistics=statistics,
-                metrics=metrics,
+                metrics=self._oversight.metrics,
+                oversight=self._oversight,
                 allows_cross_origin=self._options.allows_cross_origin,
                 answers_tensor_content=self._options.answers_tensor_content,
                 reload_config=None if self._lifecycle is None else self._lifecycle.reload_config,
+                shares_ports=bool(self._seat.ports),
                 model=port.model,
             )
             build = port.kind.load_builder()
             if port.kind.transport == "grpc":
-                companions.append(companion := build(serving, self._options.host, port.number))
+                number = self._seat.ports.get(port.dialect, port.number)
+                companions.append(companion := build(serving, self._options.host, number))
                 self.addresses[port.dialect] = f"{self._options.host}:{companion.port}"
                 continue
-            listeners.append(listener := bind(self._options.host, port.number))
-            apps[listener.getsockname()[1]] = build(serving)
-            self.addresses[port.dialect] = address_of(listener)
+            listener = self._seat.listeners.get(port.dialect) or bind(self._options.host, port.number)
+            listeners.append(listener)
+            apps[listener.getsockname()[1]] = gate(build(serving), serving, port.dialect)
+            self.addresses[port.dialect] = address_of(listener, has_tls=self._oversight.http_tls is not None)
+        watch_process(self._oversight, serving)
         return _Ports(apps)
 
     def stop(self) -> None:
         """Begin the drain; from any thread."""
+        self._is_stopping = True
         if self._server is not None:
             self._server.should_exit = True
+        elif self._lifecycle is not None:
+            self._lifecycle.stop(0)  # nobody is served yet, and loading may last
+
+    def complete(self) -> None:
+        """Know that every worker has been ready: from now on the server is ready whenever this process is."""
+        self._is_complete = True
 
     def _is_ready(self) -> bool:
         is_loaded = self._registry.is_ready() if self._options.bundles else not self._registry.loading()
         if self._lifecycle is not None:
             is_loaded = is_loaded and self._lifecycle.is_ready()
-        return is_loaded and self._server is not None and not self._server.should_exit
+        is_open = self._server is not None and not self._server.should_exit
+        return is_loaded and is_open and self._is_complete
 
-    def _load(self) -> None:
+    def _load(self) -> bool:
+        """Load the models; whether all of them are served now."""
         try:
             for bundle in self._options.bundles:
                 self._repository.load_version(bundle, bundle)
@@ -213,15 +249,23 @@ class ServerProcess:
             _log.exception("A bundle could not be loaded")
             self._failure = InvariantError(f"a bundle could not be loaded: {type(error).__name__}: {error}")
         if self._failure is not None:
-            self.stop()
-            return
+            return False
         if self._lifecycle is not None:
             self._lifecycle.start()
             if not self._lifecycle.wait_until_ready():
-                return
+                return False
         # What is alive now stays: the collector need not walk it again at every pass.
         gc.collect()
         gc.freeze()
+        return True
+
+    def _load_and_announce(self) -> None:
+        if self._load():
+            self._announce()
+        elif self._failure is not None:
+            self.stop()
+
+    def _announce(self) -> None:
         if self._on_ready is not None:
             self._on_ready(next(iter(self.addresses.values())))
 
@@ -242,6 +286,7 @@ class ServerProcess:
             _log.warning("A model could not be closed within %g s", self._options.drain_s)
         if self._records is not None:
             self._records.close()
+        self._oversight.close()
 
 
 class _Ports:
@@ -281,6 +326,11 @@ class _Server(uvicorn.Server):
             timeout_graceful_shutdown=max(1, round(drain_s)),
         )
         super().__init__(config)
+
+    def use_tls(self, context: ssl.SSLContext) -> None:
+        """Let every connection begin with a TLS handshake."""
+        self.config.load()
+        self.config.ssl = context
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain HTTP and the companions at once, so that all have the same time."""
@@ -345,8 +395,8 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def address_of(listener: socket.socket) -> str:
+def address_of(listener: socket.socket, *, has_tls: bool = False) -> str:
     """The URL of a bound socket."""
     name: Any = listener.getsockname()
     host = f"[{name[0]}]" if listener.family == socket.AF_INET6 else name[0]
-    return f"http://{host}:{name[1]}"
+    return f"{'https' if has_tls else 'http'}://{host}:{name[1]}"

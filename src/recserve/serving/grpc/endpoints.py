@@ -16,9 +16,12 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from recserve.errors import InvariantError
+from recserve.serving import observation
 from recserve.serving.grpc.failures import Failure, RefusedError, Wording, failure_of
 from recserve.serving.overload.turn import Priority, Turn, enter_turn
+from recserve.serving.oversight import Oversight
 from recserve.serving.rank_threads import RankThreads
+from recserve.serving.security.targets import grpc_target
 from recserve.serving.status import as_recserve_error
 from recserve.wire.pool import Message, Method
 
@@ -27,6 +30,9 @@ Answer = Callable[[Message, Turn], Message]
 
 StreamedFailure = Callable[[Failure], Message]
 """What a stream sends instead of an answer, so that it goes on after an error."""
+
+PROTOCOL: Final = "grpc"
+_MODEL_FIELDS: Final = ("model_spec", "model_name", "model", "name")
 
 _log: Final = logging.getLogger("recserve.serving")
 
@@ -57,10 +63,12 @@ class Endpoints(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc is untyped
     Args:
         endpoints: each of another path.
         threads: where answers are made.
+        oversight: observes and guards the calls; None only observes them.
     """
 
-    def __init__(self, endpoints: Iterable[Endpoint], threads: RankThreads) -> None:
+    def __init__(self, endpoints: Iterable[Endpoint], threads: RankThreads, oversight: Oversight | None = None) -> None:
         self._threads = threads
+        self._oversight = oversight or Oversight()
         self._handlers = {endpoint.method.path: self._handler(endpoint) for endpoint in endpoints}
 
     def service(self, handler_call_details: Any) -> Any:
@@ -99,6 +107,24 @@ class Endpoints(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc is untyped
             return content
 
     async def _run(self, endpoint: Endpoint, body: bytes, context: Any) -> bytes:
+        """Answer a call, observed from here to its end."""
+        path, known = endpoint.method.path, dict(context.invocation_metadata() or ())
+        seen = self._oversight.begin(PROTOCOL, path, str(known.get("x-request-id", "")), known.get("traceparent", ""))
+        observation.observe(seen)
+        seen.code = "OK"
+        try:
+            self._oversight.admit(seen, grpc_target(path), str(known.get("authorization", "")))
+            return await self._answer(endpoint, body, context)
+        except asyncio.CancelledError:
+            seen.code = grpc.StatusCode.CANCELLED.name
+            raise
+        except Exception as caught:
+            seen.code = failure_of(caught, endpoint.wording).status.name
+            raise
+        finally:
+            self._oversight.finish(seen)
+
+    async def _answer(self, endpoint: Endpoint, body: bytes, context: Any) -> bytes:
         turn = Turn(context.time_remaining(), priority=_priority(context), size_bytes=len(body))
         enter_turn(turn)
         if endpoint.runs_on == "event loop":
@@ -131,10 +157,22 @@ def work(endpoint: Endpoint, body: bytes, turn: Turn) -> bytes:
     except DecodeError:
         name = endpoint.method.request.DESCRIPTOR.full_name
         raise RefusedError(f"{len(body)} bytes are no {name}") from None
+    _check_named_model(request)
     response = endpoint.answer(request, turn)
     turn.check()
     content: bytes = response.SerializeToString()
     return content
+
+
+def _check_named_model(request: Message) -> None:
+    """Refuse a request that names a model which its caller may not ask, even where no model is leased for it."""
+    for name in _MODEL_FIELDS:
+        if name in request.DESCRIPTOR.fields_by_name:
+            value = getattr(request, name)
+            value = value.name if name == "model_spec" else value
+            if value or name == "name":  # without one, statistics are those of all models
+                observation.check_model(value)
+            return
 
 
 def _failure(endpoint: Endpoint, caught: Exception) -> Failure:

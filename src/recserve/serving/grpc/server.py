@@ -16,12 +16,14 @@ import uvloop
 from recserve.errors import ConfigError
 from recserve.serving.dialects import Serving
 from recserve.serving.grpc.endpoints import Endpoint, Endpoints
+from recserve.serving.grpc.guard import GuardOfPages
 from recserve.serving.grpc.health import add_health_and_reflection
 from recserve.serving.grpc.oip_inference import InferenceService
 from recserve.serving.grpc.oip_models import ModelsService
 from recserve.serving.grpc.ranking import RankingService
 from recserve.serving.grpc.tfs_models import ModelService, ReloadConfig
 from recserve.serving.grpc.tfs_prediction import PredictionService
+from recserve.serving.security.tls import grpc_credentials
 
 _log: Final = logging.getLogger("recserve.serving")
 _START_TIMEOUT_S: Final = 10.0
@@ -109,8 +111,9 @@ class GrpcServer:
         self._thread.join(_CLOSING_S)
 
     async def _start(self, serving: Serving, host: str, port: int) -> tuple[Any, int]:
-        options = self._options
+        options, oversight = self._options, serving.oversight
         server = grpc.aio.server(
+            interceptors=[GuardOfPages(oversight)] if oversight is not None and oversight.is_guarded else [],
             options=[
                 ("grpc.max_receive_message_length", options.max_message_bytes),
                 ("grpc.max_send_message_length", options.max_message_bytes),
@@ -119,16 +122,20 @@ class GrpcServer:
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.max_metadata_size", serving.limits.max_head_bytes),
-            ]
+            ],
         )
         endpoints = build_endpoints(serving, options)
-        server.add_generic_rpc_handlers((Endpoints(endpoints, serving.threads),))
+        server.add_generic_rpc_handlers((Endpoints(endpoints, serving.threads, serving.oversight),))
         add_health_and_reflection(server, services_of(endpoints), serving.readiness)
         where = f"{f'[{host}]' if ':' in host else host}:{port}"
         if not 0 <= port <= 65535:
             raise ConfigError(f"port {port} is out of range", where=where, hint="Give 1 to 65535, or 0 for a free one.")
         try:
-            bound = server.add_insecure_port(where)
+            files = None if oversight is None else oversight.options.grpc_tls or oversight.options.tls
+            if files is None:
+                bound = server.add_insecure_port(where)
+            else:
+                bound = server.add_secure_port(where, grpc_credentials(files))
         except RuntimeError as error:
             raise ConfigError(
                 f"cannot listen: {error}", code="cannot_listen", where=where, hint="Choose another host or port."
@@ -147,6 +154,7 @@ def build_grpc(serving: Serving, host: str, port: int) -> GrpcServer:
         max_message_bytes=min(INT32_MAX, max(64 << 20, serving.limits.max_body_bytes)),
         as_content=serving.answers_tensor_content,
         reload_config=serving.reload_config,
+        shares_port=serving.shares_ports,
     )
     return GrpcServer(serving, host, port, options)
 
