@@ -22,6 +22,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -96,11 +97,15 @@ class KernelLibrary:
             if not missing:
                 return
             _log.info("Compiling %d kernels of %s; once on this machine", len(missing), self.package)
-            batches = self._share(missing, len(os.sched_getaffinity(0)))
-            if len(batches) > 1:
-                self._compile_apart(batches)
-            for kernel in missing:
-                self.address_of(kernel)
+            start = time.perf_counter()
+            try:
+                batches = self._share(missing, len(os.sched_getaffinity(0)))
+                if len(batches) > 1:
+                    self._compile_apart(batches)
+                for kernel in missing:
+                    self.address_of(kernel)
+            finally:
+                _log.info("Compiled in %.1f s", time.perf_counter() - start, extra={"is_end": True})
 
     def source_of(self, module: str) -> str:
         """The text of the entry points of a module of kernels."""

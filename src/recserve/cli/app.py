@@ -12,6 +12,7 @@ import typer
 
 from recserve.cli.bench import bench
 from recserve.cli.build import build
+from recserve.cli.compiling import show_compilation
 from recserve.cli.demo import demo
 from recserve.cli.explain import explain
 from recserve.cli.features import features
@@ -73,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         SystemExit: always, with the exit code.
     """
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
+    show_compilation()
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         if given[:1] == ["serve"]:
