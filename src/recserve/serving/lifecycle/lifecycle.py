@@ -266,6 +266,7 @@ class Lifecycle:
             with self._changed:
                 if not watched.is_removed:
                     self._advance(watched)
+                self._changed.notify_all()
 
     def _advance(self, watched: Watched) -> None:
         """Begin what is to be done with one model."""
@@ -283,8 +284,6 @@ class Lifecycle:
         if is_idle:
             self._registry.expect_no_longer(watched.config.base)
         self._set_labels(name)
-        if todo.load or todo.unload:
-            self._changed.notify_all()
 
     def _submit(self, watched: Watched, version: int, place: str) -> None:
         self._registry.begin(watched.config.name, version)
