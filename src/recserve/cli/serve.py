@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,9 +15,12 @@ import typer
 
 from recserve.cli.serve_flags import ServeFlags, takes_fields
 from recserve.cli.watch_flags import lifecycle_options
+from recserve.errors import ConfigError
 
 if TYPE_CHECKING:
     from recserve.serving.contract import RecordSink, ServedModel
+    from recserve.serving.run import ServeOptions, ServerProcess
+    from recserve.serving.workers.seat import Seat
 
 
 @takes_fields(ServeFlags)
@@ -34,20 +38,32 @@ def serve(flags: ServeFlags) -> None:
       recserve serve models --dialect tfs:8501 --dialect vertex:8080=ctr
       curl localhost:8501/v1/models/ctr:predict -d '{"instances": [[0.1, 0.2]]}'
     """  # noqa: D301 - \b keeps the lines of the example
-    from recserve.cli.bundles import match_items
-    from recserve.serving.dialects import parse_port
-    from recserve.serving.messages import Limits
-    from recserve.serving.repository import find_versions
-    from recserve.serving.run import ServeOptions, ServerProcess
     from recserve.serving.sagemaker.environment import container_start
 
     if not flags.models and not flags.dialect and (start := container_start(os.environ)):
         flags = replace(flags, models=start.models, dialect=start.dialects, host=start.host)
+    if flags.workers > 1:
+        supervise(flags)
+        return
+    process = build_process(flags, None, lambda _: tell(process.addresses, bool(flags.dialect)))
+    process.run()
+
+
+def read_options(flags: ServeFlags) -> tuple[ServeOptions, list[Path]]:
+    """How to serve, and the directories of the versions that are named.
+
+    Raises:
+        ConfigError: an option is wrong.
+    """
+    from recserve.serving.dialects import parse_port
+    from recserve.serving.messages import Limits
+    from recserve.serving.repository import find_versions
+    from recserve.serving.run import ServeOptions
+
     folders = [folder for model in flags.models or [] for folder in find_versions(model)]
-    lifecycle = lifecycle_options(flags, folders if flags.watch else [], flags.threads)
     options = ServeOptions(
         bundles=[] if flags.watch else [str(folder) for folder in folders],
-        lifecycle=lifecycle,
+        lifecycle=lifecycle_options(flags, folders if flags.watch else [], flags.threads),
         answers_tensor_content=flags.tensor_content,
         host=flags.host,
         port=flags.port,
@@ -59,11 +75,51 @@ def serve(flags: ServeFlags) -> None:
         allows_cross_origin=flags.cors,
         limits=Limits(flags.max_candidates, flags.max_body_bytes, flags.body_timeout),
     )
+    return options, folders
+
+
+def build_process(flags: ServeFlags, seat: Seat | None, on_ready: Callable[[str], None]) -> ServerProcess:
+    """The serving process that the options ask for; of a worker where there is a seat."""
+    from recserve.cli.bundles import match_items
+    from recserve.serving.run import ServerProcess
+
+    if seat is not None:  # a process of its own, which knows nothing of how the command set logging up
+        logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
+    options, folders = read_options(flags)
     opener = partial(open_model, match_items(flags.items or [], folders), flags.threads)
     records = None if flags.log_records is None else open_records(flags.log_records, flags.user_id_column)
-    is_named = bool(flags.dialect)
-    process = ServerProcess(options, opener, records=records, on_ready=lambda _: tell(process.addresses, is_named))
-    process.run()
+    return ServerProcess(options, opener, records=records, on_ready=on_ready, seat=seat)
+
+
+def supervise(flags: ServeFlags) -> None:
+    """Serve with several workers."""
+    from recserve.serving.run import address_of, bind
+    from recserve.serving.workers.supervisor import Supervisor, share_ports
+
+    options, _ = read_options(flags)
+    ports = options.listeners()
+    if alone := [port.dialect for port in ports if port.kind.starts_empty]:
+        raise ConfigError(
+            f"dialect {alone[0]!r} cannot be served by {flags.workers} workers",
+            hint="Its clients load models into the process that they reach. Serve it with one.",
+        )
+    http = {port.dialect: port.number for port in ports if port.kind.transport == "http"}
+    others = {port.dialect: port.number for port in ports if port.kind.transport != "http"}
+    seat, holders = share_ports(options.host, http, others, bind)
+    addresses = {dialect: address_of(listener) for dialect, listener in seat.listeners.items()}
+    addresses |= {dialect: f"{options.host}:{number}" for dialect, number in seat.ports.items()}
+    in_order = {port.dialect: addresses[port.dialect] for port in ports}
+    try:
+        Supervisor(
+            flags.workers,
+            partial(build_process, flags),
+            seat,
+            drain_s=options.drain_s,
+            on_ready=lambda: tell(in_order, bool(flags.dialect)),
+        ).run()
+    finally:
+        for opened in (*seat.listeners.values(), *holders):
+            opened.close()
 
 
 def serve_arguments(arguments: list[str]) -> list[str]:

@@ -44,6 +44,7 @@ OwnPort = Annotated[
     int, typer.Option("--port", "--rest_api_port", help="Port of recserve's own dialect, where no --dialect is given.")
 ]
 Threads = Annotated[int, typer.Option(min=1, help="Threads of each network part.")]
+Workers = Annotated[int, typer.Option(min=1, help="Processes that serve the same models on the same ports.")]
 RankThreads = Annotated[
     int, typer.Option(min=0, help="Requests answered at once; 0 answers on the event loop, which then waits.")
 ]
@@ -76,6 +77,7 @@ class ServeFlags(WatchFlags):
     items: Items = None
     host: Host = "127.0.0.1"
     port: OwnPort = 8501
+    workers: Workers = 1
     threads: Threads = 1
     rank_threads: RankThreads = 1
     max_waiting: MaxWaiting = 256
