@@ -80,7 +80,7 @@ def test_sides_make_it_a_ranker(capsys: pytest.CaptureFixture[str], source: Path
     with pytest.raises(SystemExit):
         main(["rank", str(out), "--items", str(items), str(request), "--json"])
     answer = json.loads(capsys.readouterr().out)
-    assert [item["item_id"] for item in answer["items"]] == ["b", "a"]
+    assert answer["item_ids"] == ["b", "a"]
 
 
 @pytest.mark.parametrize(
