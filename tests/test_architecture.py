@@ -53,7 +53,7 @@ FENCES: dict[str, tuple[tuple[str, ...], str]] = {
         "only the network and who writes its file know graphs",
     ),
     "onnx_ir": (("network/*", "importers/*"), "only the network works on graphs"),
-    "onnxscript": (("network/*", "training/export*"), "serving needs no exporter"),
+    "onnxscript": (("network/*", "training/export*", "importers/torch*"), "serving needs no exporter"),
     "onnxruntime": (("network/session*",), "another engine must fit in by adding one file"),
     "openvino": (("network/session*",), "another engine must fit in by adding one file"),
     "google": (
