@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # the command line reads the table for its help, and needs no
     from recserve.serving.registry import Registry
     from recserve.serving.repository import Repository
     from recserve.serving.service import RankService
+    from recserve.serving.traffic.rollouts import Rollouts
 
 _Map = MutableMapping[str, Any]
 App = Callable[[_Map, Callable[[], Awaitable[_Map]], Callable[[_Map], Awaitable[None]]], Awaitable[None]]
@@ -49,6 +50,7 @@ class Serving:
         answers_tensor_content: whether gRPC answers TensorFlow's tensors as `tensor_content`, not in typed fields.
         reload_config: takes the `ModelConfigList` of a reload request, see `grpc/tfs_models.py`; None where the models
             are fixed at start.
+        rollouts: which versions share a model's calls; None where the process has none.
         shares_ports: whether other processes listen on the same ports.
         model: the model of paths that name none; empty where the port was not given one.
         environment: environment variables, for the platforms that configure by them.
@@ -66,6 +68,7 @@ class Serving:
     allows_cross_origin: bool = False
     answers_tensor_content: bool = False
     reload_config: Callable[[Any], None] | None = None
+    rollouts: Rollouts | None = None
     shares_ports: bool = False
     model: str = ""
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
@@ -153,6 +156,7 @@ DIALECTS: Final[dict[str, Dialect]] = {
         starts_empty=True,
     ),
     "mlflow": Dialect("MLflow scoring", 5000, f"{_HERE}.mlflow.app:build_mlflow"),
+    "admin": Dialect("Rollouts, for `recserve rollout`; keep it inside", 8502, f"{_HERE}.traffic.admin:build_admin"),
     "invocations": Dialect(
         "/invocations of SageMaker and MLflow on one port", 8080, f"{_HERE}.sagemaker.invocations:build_invocations"
     ),

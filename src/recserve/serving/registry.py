@@ -24,6 +24,7 @@ State = Literal["START", "LOADING", "AVAILABLE", "UNLOADING", "END"]
 MAX_ENDED: Final = 64
 """Ended versions that a model's list of states keeps; the lowest are forgotten first."""
 
+
 class Route(Protocol):
     """Where the calls of a model go while several versions share them."""
 
