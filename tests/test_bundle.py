@@ -130,7 +130,13 @@ def test_nothing_else_is_left_and_readers_may_read(bundle: Path) -> None:
 def test_progress_is_told_step_by_step(build: Build) -> None:
     lines: list[str] = []
     build(progress=lines.append)
-    assert lines == ["compiling features", "splitting the network", "proving that staged equals flat", "writing"]
+    assert lines == [
+        "compiling features",
+        "splitting the network",
+        "choosing an engine for the candidate network",
+        "proving that staged equals flat",
+        "writing",
+    ]
 
 
 def test_versions_are_never_overwritten(build: Build, bundle: Path) -> None:

@@ -23,7 +23,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,13 +37,17 @@ from recserve.features.assets import FEATURES_FILE, save_features
 from recserve.features.declared import Mode
 from recserve.features.feature_set import FeatureSet
 from recserve.features.profiles import PROFILES
+from recserve.network.engine_choice import EngineOptions, Measured
+from recserve.network.engines import EngineChoice
 from recserve.network.model import Network
 from recserve.network.split import SplitNetwork, split_network
 from recserve.network.storage import load_split, save_split
-from recserve.staging.cuts import Cuts, decide_cuts, input_rates, match_inputs
+from recserve.staging.assembly import Assembly, Parts, Precision, Wishes, assemble
+from recserve.staging.cuts import decide_cuts, input_rates, match_inputs
 from recserve.staging.pipeline import Pipeline
-from recserve.staging.proof import Proof, prove
+from recserve.staging.quality import QualityGate
 from recserve.staging.score import Score
+from recserve.staging.tuning import adopt
 from recserve.tables.table import Table
 
 FORMAT: Final = "recserve-bundle"
@@ -69,7 +73,10 @@ class Manifest(pydantic.BaseModel, extra="forbid", strict=True, frozen=True):
         plan_digest: of the feature plan; checked at open, so that a plan compiled otherwise never serves.
         score: expression over the outputs by which candidates are ranked.
         tables: names of the embedding tables.
-        proof: how far staged and flat were apart on the drawn inputs.
+        proof: how far staged and flat were apart on the drawn inputs, in float32.
+        engine: how the candidate part runs, and what was measured (`Measured`); empty: ONNX Runtime in one call.
+        precision: of what is not exact, by part: "network", "payload", "tables"; what lacks is fp32.
+        quality: how far the approximate model is from the exact one; empty where all is exact.
         files: by path relative to the bundle, with `/`.
     """
 
@@ -89,6 +96,9 @@ class Manifest(pydantic.BaseModel, extra="forbid", strict=True, frozen=True):
     tables: list[str]
     unused_features: list[str]
     proof: dict[str, float]
+    engine: dict[str, Any] = {}
+    precision: dict[str, str] = {}
+    quality: dict[str, float] = {}
     files: dict[str, FileEntry]
 
 
@@ -123,6 +133,10 @@ class Bundle:
         score: str | None = None,
         samples: Mapping[str, Any] | None = None,
         progress: Progress | None = None,
+        engine: EngineOptions | None = None,
+        precision: Precision | None = None,
+        gate: QualityGate | None = None,
+        records: Mapping[str, Any] | None = None,
     ) -> Bundle:
         """Compile, split, prove and publish a model.
 
@@ -134,9 +148,14 @@ class Bundle:
             score: expression over the outputs; may be left out if there is one output.
             samples: columns as training saw them; the proof draws rows from them beside rows of its own.
             progress: called with a line for each step.
+            engine: which engines may run the candidate part, and how long to measure them.
+            precision: of the network, the payload and the tables; exact by default.
+            gate: what an inexact precision may cost.
+            records: columns held back from training, on which the gate is measured.
 
         Raises:
-            ConfigError: anything in the parts is wrong or does not fit together, or staged and flat differ.
+            ConfigError: anything in the parts is wrong or does not fit together, staged and flat differ, or the gate is
+                missed.
         """
         say = progress or (lambda _: None)
         target = Path(out)
@@ -151,13 +170,13 @@ class Bundle:
         split = split_network(flat, input_rates(inputs))
         ranking = Score.parse(score, tuple(flat.outputs))
         _check_score(ranking, flat)
-        cuts = decide_cuts(feature_set.graph, inputs, split)
-        say("proving that staged equals flat")
-        proof = prove(Pipeline(feature_set, ready, split, cuts), flat, samples)
+        wishes = Wishes(engine or EngineOptions(), precision or Precision(), gate or QualityGate(), samples, records)
+        model = assemble(Parts(feature_set, ready, flat, split), ranking, wishes, say)
         say("writing")
         used = {entry.output.spec.table for entry in inputs if entry.output is not None}
-        parts = _Parts(feature_set, {key: table for key, table in ready.items() if key in used}, flat, split)
-        _publish(target, _draft_manifest(name, version, parts, ranking, cuts, proof), parts)
+        tables_used = {key: table for key, table in model.parts.tables.items() if key in used}
+        model = replace(model, parts=replace(model.parts, tables=tables_used))
+        _publish(target, _draft_manifest(name, version, model, ranking), model.parts)
         return cls.open(target)
 
     @classmethod
@@ -197,13 +216,23 @@ class Bundle:
         """The model's version."""
         return self.manifest.version
 
-    def pipeline(self, threads: int = 1) -> Pipeline:
-        """The stages, compiled and ready; `threads` for each part of the network."""
+    def pipeline(self, threads: int = 1, engine: EngineOptions | None = None) -> Pipeline:
+        """The stages, compiled and ready.
+
+        Args:
+            threads: for each part of the network.
+            engine: which engines may run the candidate part; None: as the build chose, measured again where it ran on
+                another processor.
+        """
         graph = self.features.graph
         flat = Network.load(self.path / "network" / "flat.onnx")
         try:
-            cuts = decide_cuts(graph, match_inputs(graph, flat), self.split)
-            return Pipeline(self.features, self.tables, self.split, cuts, threads=threads)
+            inputs = match_inputs(graph, flat)
+            cuts = decide_cuts(graph, inputs, self.split)
+            recorded = self.manifest.engine
+            measured = Measured.from_dict(recorded) if recorded else Measured(EngineChoice())
+            choice = adopt(inputs, self.split, measured, engine)
+            return Pipeline(self.features, self.tables, self.split, cuts, threads=threads, choice=choice)
         except ConfigError as error:
             raise error.at(str(self.path)) from None
 
@@ -252,20 +281,9 @@ def _check_score(score: Score, flat: Network) -> None:
             )
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """What a bundle is made of."""
-
-    features: FeatureSet
-    tables: Mapping[str, Table]
-    flat: Network
-    split: SplitNetwork
-
-
-def _draft_manifest(  # noqa: PLR0917 - one argument for each thing it records
-    name: str, version: int, parts: _Parts, score: Score, cuts: Cuts, proof: Proof
-) -> Manifest:
+def _draft_manifest(name: str, version: int, model: Assembly, score: Score) -> Manifest:
     """The manifest without digests, which are those of the written files."""
+    parts = model.parts
     return Manifest(
         format=FORMAT,
         format_version=FORMAT_VERSION,
@@ -281,13 +299,13 @@ def _draft_manifest(  # noqa: PLR0917 - one argument for each thing it records
         score=score.text,
         outputs=list(parts.flat.outputs),
         tables=sorted(parts.tables),
-        unused_features=list(cuts.unused_features),
-        proof=proof.as_dict(),
+        unused_features=list(model.cuts.unused_features),
         files={},
+        **model.describe(),
     )
 
 
-def _publish(target: Path, draft: Manifest, parts: _Parts) -> None:
+def _publish(target: Path, draft: Manifest, parts: Parts) -> None:
     """Write everything beside `target`, then rename: readers see all of it or nothing."""
     target.parent.mkdir(parents=True, exist_ok=True)
     draft_folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))

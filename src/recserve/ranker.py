@@ -30,6 +30,7 @@ from recserve.candidates import CandidateList, Candidates, InlineItems, ItemId, 
 from recserve.dtypes import F32, I64
 from recserve.errors import CellError, InvariantError, RequestError
 from recserve.features.ingest import ColumnBatch
+from recserve.network.engine_choice import EngineOptions
 from recserve.sequence_history import SequenceHistory
 from recserve.staging.draw import draw_columns
 from recserve.staging.pipeline import CandidateBatch, Pipeline, RequestState, Scratch
@@ -139,6 +140,7 @@ class Ranker:
         threads: int = 1,
         verify: bool = True,
         progress: Progress | None = None,
+        engine: EngineOptions | None = None,
     ) -> Ranker:
         """Open a bundle, compute the payloads of all items, and run once, so that the first request is not slow.
 
@@ -148,13 +150,14 @@ class Ranker:
             threads: of each part of the network.
             verify: compare the bundle with its checksums.
             progress: called with a line now and then.
+            engine: which engines may run the candidate network; None: as the build chose.
 
         Raises:
             BundleError: the bundle is damaged.
             DataError: the items cannot be read; names the row and the feature.
         """
         bundle = Bundle.open(path, verify=verify)
-        pipeline = bundle.pipeline(threads)
+        pipeline = bundle.pipeline(threads, engine)
         batches = None if items is None else read_item_batches(items, ITEM_ID)
         first = None if batches is None else next(batches, None)
         is_int = first is not None and str(first.schema.field(ITEM_ID).type).startswith(("int", "uint"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 from recserve.errors import InvariantError
 from recserve.network.blocks import BlockRunner, can_pad, make_feeds, step_axes
 from recserve.network.engines import EngineChoice, rising_buckets
+from recserve.network.model import TensorSpec
+from recserve.network.parts import SIZE_PREFIX
 from recserve.network.session import Session
 from recserve.network.split import Part, split_network
 from recserve.rates import Rate
@@ -73,5 +76,13 @@ def test_warming_meets_every_padded_shape(sketch: Any) -> None:
 
 def test_a_part_of_unknown_axes_is_not_padded(sketch: Any) -> None:
     g = sketch()
-    g.output(g.op("ReduceSum", g.input("own", Rate.CANDIDATE, "L", 4), g.ints(1, 2), keepdims=0), dims=())
-    assert not can_pad(split_network(g.network(), g.rates).candidate)
+    g.output(g.op("ReduceSum", g.input("own", Rate.CANDIDATE, 4, 4), g.ints(1, 2), keepdims=0), dims=())
+    part = split_network(g.network(), g.rates).candidate
+    assert can_pad(part)
+    (spec,) = part.inputs.values()
+    assert not can_pad(replace(part, inputs={spec.name: replace(spec, dims=("N", None, 4))}))
+
+
+def test_sizes_that_are_handed_over_are_those_of_the_axes(part: Part) -> None:
+    sized = replace(part, inputs={SIZE_PREFIX + "L": TensorSpec(SIZE_PREFIX + "L", "int64", (1, 1))})
+    assert make_feeds(sized, {"N": 2, "L": 7})[SIZE_PREFIX + "L"].tolist() == [[7]]

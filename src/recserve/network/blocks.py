@@ -20,6 +20,7 @@ from recserve.dtypes import DTYPES
 from recserve.errors import InvariantError
 from recserve.network.engines import Array, Engine, EngineChoice
 from recserve.network.model import TensorSpec
+from recserve.network.parts import SIZE_PREFIX
 from recserve.network.split import Part
 
 ROW_AXIS: Final = "N"
@@ -80,19 +81,17 @@ class BlockRunner:
         try:
             tails = self._idle.pop()
         except IndexError:
-            tails = self._make_tails()
+            tails = {}
         try:
             for name in self._tall:
-                tails[name][:count] = feeds[name][start : start + count]
+                feed = feeds[name]
+                if name not in tails or tails[name].shape[1:] != feed.shape[1:]:
+                    tails[name] = np.zeros((self.choice.buckets[-1], *feed.shape[1:]), feed.dtype)
+                tails[name][:count] = feed[start : start + count]
                 call[name] = tails[name][:size]
             return self.engine.run(call)
         finally:
             self._idle.append(tails)
-
-    def _make_tails(self) -> _Tails:
-        most = self.choice.buckets[-1]
-        inputs = self._part.inputs
-        return {name: np.zeros(_shape(inputs[name], {ROW_AXIS: most}), _dtype(inputs[name])) for name in self._tall}
 
     def warm(self) -> int:
         """Meet every shape that a request can bring; their number. An engine that takes any shape meets none."""
@@ -116,19 +115,12 @@ def step_axes(part: Part) -> tuple[str, ...]:
 
 
 def can_pad(part: Part) -> bool:
-    """Calls of the part can be padded: each axis of its inputs is static, N, or a named one of a request's tensor."""
-    for spec in part.inputs.values():
-        inner = spec.dims[1:]
-        if any(dim is None for dim in inner) or (spec.dims[0] == ROW_AXIS and any(isinstance(d, str) for d in inner)):
-            return False
-        # Sizes of a request that are handed over as numbers, and row numbers, cannot be invented for warming.
-        if spec.dtype == "int64":
-            return False
-    return True
+    """Calls of the part can be padded: each axis of its inputs is static, N, or has a name."""
+    return all(dim is not None for spec in part.inputs.values() for dim in spec.dims)
 
 
 def make_feeds(part: Part, sizes: Mapping[str, int], rng: np.random.Generator | None = None) -> dict[str, Array]:
-    """Inputs of a part: drawn floats, or zeros without a generator; ones of any other dtype.
+    """Inputs of a part: drawn floats, or zeros without a generator; ones of any other dtype, but for handed-over sizes.
 
     Args:
         part: the candidate part.
@@ -141,7 +133,10 @@ def make_feeds(part: Part, sizes: Mapping[str, int], rng: np.random.Generator | 
     feeds: dict[str, Array] = {}
     for name, spec in part.inputs.items():
         shape, dtype = _shape(spec, sizes), _dtype(spec)
-        if dtype.kind == "f":
+        axis = name.removeprefix(SIZE_PREFIX)
+        if axis != name and axis in sizes:
+            feeds[name] = np.full(shape, sizes[axis], dtype)
+        elif dtype.kind == "f":
             feeds[name] = np.zeros(shape, dtype) if rng is None else rng.normal(size=shape, scale=0.3).astype(dtype)
         else:
             feeds[name] = np.ones(shape, dtype)

@@ -132,7 +132,7 @@ def list_ways(
         part: the candidate part.
         options: what the config allows.
         precision: of `PRECISIONS`.
-        longest_steps: of each sequence group of the request; None where it has no bound.
+        longest_steps: of each sequence group of a request or a candidate; None where it has no bound.
 
     Raises:
         ConfigError: the config names a way that the part or the machine cannot go.

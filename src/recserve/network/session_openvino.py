@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 
 from recserve.errors import ConfigError, RequestError
 
@@ -96,8 +97,11 @@ class OpenVinoSession:
                 code="engine_refuses",
                 hint="Choose the engine onnxruntime",
             ) from error
-        self.inputs: tuple[str, ...] = tuple(port.get_any_name() for port in self._compiled.inputs)
-        self.outputs: tuple[str, ...] = tuple(port.get_any_name() for port in self._compiled.outputs)
+        # A port may go by several names; the order of the ports is that of the graph.
+        graph = onnx.load_model_from_string(model).graph
+        weights = {tensor.name for tensor in graph.initializer}
+        self.inputs: tuple[str, ...] = tuple(i.name for i in graph.input if i.name not in weights)
+        self.outputs: tuple[str, ...] = tuple(o.name for o in graph.output)
         self._idle: deque[Any] = deque()
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -118,10 +122,10 @@ class OpenVinoSession:
             request = self._compiled.create_infer_request()
         try:
             kept = [np.ascontiguousarray(feeds[name]) for name in self.inputs]
-            for name, array in zip(self.inputs, kept, strict=True):
-                request.set_tensor(name, self._tensor(array, shared_memory=True))
+            for at, array in enumerate(kept):
+                request.set_input_tensor(at, self._tensor(array, shared_memory=True))
             request.infer()
-            return {name: request.get_tensor(name).data.copy() for name in self.outputs}
+            return {name: request.get_output_tensor(at).data.copy() for at, name in enumerate(self.outputs)}
         except RuntimeError as error:
             text = str(error).strip().splitlines()[-1]
             raise RequestError(f"the model refuses the inputs: {text}", code="model_refuses") from error

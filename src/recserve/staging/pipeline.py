@@ -254,7 +254,8 @@ class CandidateStage:
     def __init__(self, pipeline: Pipeline) -> None:
         cuts = pipeline.cuts
         self.features: Final = Stage(pipeline.graph, cuts.ops[Rate.CANDIDATE])
-        self.tensors: Final = TensorMaker(cuts.inputs_of(Rate.CANDIDATE), pipeline.tables, self.features.slot_of)
+        steps = pipeline.choice.step_buckets
+        self.tensors: Final = TensorMaker(cuts.inputs_of(Rate.CANDIDATE), pipeline.tables, self.features.slot_of, steps)
         part = pipeline.split.candidate
         engine = open_engine(part.model, pipeline.choice, pipeline.threads)
         self.runner: Final = BlockRunner(part, engine, pipeline.choice)

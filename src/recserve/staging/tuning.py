@@ -1,0 +1,78 @@
+"""How the candidate part of a model runs here: measured at build, and again where another processor serves."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from recserve.errors import ConfigError
+from recserve.network.engine_choice import AUTO, EngineOptions, Measured, choose, describe_cpu, list_ways
+from recserve.network.engines import EngineChoice
+from recserve.network.split import SplitNetwork
+from recserve.rates import Rate
+from recserve.staging.cuts import NetworkInput
+from recserve.staging.tensors import longest_steps
+
+_log: Final = logging.getLogger("recserve.network")
+
+
+def tune(
+    inputs: Sequence[NetworkInput], split: SplitNetwork, options: EngineOptions, precision: str = "fp32"
+) -> Measured:
+    """Choose how the candidate part runs.
+
+    Args:
+        inputs: of the flat network.
+        split: the network by rate.
+        options: what the config says.
+        precision: of `recserve.network.engines.PRECISIONS`.
+
+    Raises:
+        ConfigError: the config names a way that the part or the machine cannot go.
+    """
+    longest = longest_steps([entry for entry in inputs if entry.rate is not Rate.ITEM])
+    ways = list_ways(split.candidate, options, precision, longest)
+    return choose(split.candidate, ways, options, split.report.flops.get(Rate.CANDIDATE, 0), longest)
+
+
+def adopt(
+    inputs: Sequence[NetworkInput], split: SplitNetwork, recorded: Measured, options: EngineOptions | None = None
+) -> EngineChoice:
+    """The choice on the machine that serves.
+
+    That of the build where the processor is the same, or where nothing was measured. On another processor the ways of
+    the engines that the build proved are measured again, in the precision that it proved. A machine that cannot go the
+    way of an inexact precision computes in float32, which every gate admits.
+
+    Args:
+        inputs: of the flat network.
+        split: the network by rate.
+        recorded: what the build chose.
+        options: of the one who serves; None: as the build chose.
+
+    Raises:
+        ConfigError: the options name an engine that cannot run here.
+    """
+    precision = recorded.choice.precision
+    if options is None and recorded.cpu in ("", describe_cpu()) and _can_run(recorded.choice):
+        return recorded.choice
+    wanted = options or EngineOptions()
+    if wanted.engine == AUTO and recorded.choice.engine == "onnxruntime":
+        wanted = replace(wanted, engine="onnxruntime")
+    try:
+        return tune(inputs, split, wanted, precision).choice
+    except ConfigError as error:
+        if precision == "fp32" or wanted.engine != AUTO:
+            raise
+        _log.warning("the candidate network runs in fp32, not in %s: %s", precision, error)
+        return tune(inputs, split, replace(wanted, engine="onnxruntime"), "fp32").choice
+
+
+def _can_run(choice: EngineChoice) -> bool:
+    if choice.engine != "openvino":
+        return True
+    from recserve.network import session_openvino
+
+    return session_openvino.is_available()
