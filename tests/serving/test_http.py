@@ -69,7 +69,7 @@ def test_the_request_id_comes_from_the_body_then_the_header_then_the_server(serv
         in_body = {"candidates": ["a"], "request_id": "from body"}
         assert client.post(RANK, json=in_body, headers=header).json()["request_id"] == "from body"
         assert client.post(RANK, content=GOOD, headers=header).json()["request_id"] == "from header"
-        assert len(client.post(RANK, content=GOOD).json()["request_id"]) == 16
+        assert len(client.post(RANK, content=GOOD).json()["request_id"]) == 20
         long = client.post(RANK, content=GOOD, headers={"X-Request-ID": "x" * 257})
         assert (long.status_code, long.json()["error"]["where"]) == (400, "header x-request-id")
 

@@ -1,8 +1,8 @@
 """What stands before the application of every HTTP port: tokens, observation, and the pages that all ports have.
 
 `/livez`, `/readyz`, `/metrics` (and TensorFlow Serving's path of it) and `/openapi.json` are answered here, whatever
-the dialect. Every other request goes through, is observed from its arrival to the last byte of its answer, and gets its id
-back in the header `X-Request-ID`.
+the dialect. Every other request goes through, is observed from its arrival to the last byte of its answer, and gets its
+id back in the header `X-Request-ID`.
 """
 
 from __future__ import annotations

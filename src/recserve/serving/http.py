@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
+from dataclasses import replace
 from functools import lru_cache
 from time import perf_counter
 from typing import Final, NamedTuple
@@ -17,21 +18,24 @@ from typing import Final, NamedTuple
 from recserve.errors import NotFoundError, suggest
 from recserve.serving.body import Receive, Scope, Send, read_body
 from recserve.serving.dialects import App, Serving
-from recserve.serving.messages import RankAnswer, checked_request_id, decode_rank, encode_rank
+from recserve.serving.messages import RankAnswer, checked_request_id, decode_rank, encode_answers, encode_rank
 from recserve.serving.pages import build_pages
 from recserve.serving.refusals import MethodNotAllowedError
 from recserve.serving.status import OK, as_recserve_error, error_body, headers_of, status_of
 from recserve.serving.tfs.endpoint import answer_route, send_reply
 from recserve.serving.tfs.routes import Call, parse_route
+from recserve.serving.user_pages import USERS, UserPages
 
 _log: Final = logging.getLogger("recserve.serving")
 _JSON: Final = (b"content-type", b"application/json")
 _CALL: Final = re.compile(r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>[0-9]{1,18}))?:(?P<verb>[^/:]*)")
+_MULTI: Final = "/v1/models:rank"
+_ARROW: Final = b"application/vnd.apache.arrow.stream"
 _VERBS: Final = ("rank", "predict", "classify", "regress")
 
 
 class Target(NamedTuple):
-    """The model that a path names; version None is the highest."""
+    """The model that a path names; version None is the highest. Without a model, the body names several."""
 
     model: str
     version: int | None
@@ -39,7 +43,9 @@ class Target(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def parse_call_path(path: str) -> Target | NotFoundError | None:
-    """The target of `/v1/models/{name}[/versions/{v}]:rank`; an error for an unknown verb; None for any other path."""
+    """The target of `/v1/models[/{name}[/versions/{v}]]:rank`; an error for an unknown verb; None for other paths."""
+    if path == _MULTI:
+        return Target("", None)
     match = _CALL.fullmatch(path)
     if match is None:
         return None
@@ -70,6 +76,7 @@ class HttpApp:
         self._threads = serving.threads
         self._limits = serving.limits
         self._pages = build_pages(serving.registry, serving.readiness)
+        self._users = UserPages(serving)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; other kinds of connection go to Starlette, which refuses them."""
@@ -82,14 +89,18 @@ class HttpApp:
                     await send_reply(self._serving, reply, send)
                 return
         if target is None:
-            await self._pages(scope, receive, send)
+            is_users = scope["type"] == "http" and scope["path"].startswith(USERS)
+            await (self._users if is_users else self._pages)(scope, receive, send)
             return
+        forms = _read_forms(scope)
         headers = [_JSON]
         try:
-            body = await self._rank(scope, receive, target)
+            body = await self._rank(scope, receive, target, forms)
             if body is None:  # nobody is there to answer
                 return
             status = OK
+            if forms.as_arrow and target != Target("", None):
+                headers = [(b"content-type", _ARROW)]
         except Exception as caught:
             error = as_recserve_error(caught)
             if error is not caught:
@@ -100,7 +111,9 @@ class HttpApp:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def _rank(self, scope: Scope, receive: Receive, target: Target | NotFoundError) -> bytes | None:
+    async def _rank(
+        self, scope: Scope, receive: Receive, target: Target | NotFoundError, forms: _Forms
+    ) -> bytes | None:
         if isinstance(target, NotFoundError):
             raise NotFoundError(target.problem, code=target.code, where=target.where, hint=target.hint)
         if scope["method"] != "POST":
@@ -108,19 +121,49 @@ class HttpApp:
         body = await read_body(scope, receive, self._limits)
         if body is None:
             return None
-        header_id = next((value for name, value in scope["headers"] if name == b"x-request-id"), None)
         arrived_s = perf_counter()
-        return await self._threads.run(lambda: self._answer(target, body, header_id, arrived_s))
+        return await self._threads.run(lambda: self._answer(target, body, forms, arrived_s))
 
-    def _answer(self, target: Target, body: bytes, header_id: bytes | None, arrived_s: float) -> bytes:
+    def _answer(self, target: Target, body: bytes, forms: _Forms, arrived_s: float) -> bytes:
         begin_s = perf_counter()
-        call = decode_rank(body, self._limits)
-        if header_id is not None and call.request_id is None:
-            request_id = checked_request_id(header_id.decode("latin-1"), "header x-request-id")
+        call = decode_rank(body, self._limits, is_arrow=forms.is_arrow, is_multi=not target.model)
+        if forms.request_id is not None and call.request_id is None:
+            request_id = checked_request_id(forms.request_id.decode("latin-1"), "header x-request-id")
             call = call.with_request_id(request_id)
-        decoded_s = perf_counter()
-        answer = self._service.rank(target.model, target.version, call)
-        if call.has_timings:
-            waited = {"queue": (begin_s - arrived_s) * 1e6, "parse": (decoded_s - begin_s) * 1e6}
-            answer = RankAnswer(answer.request_id, answer.result, {**waited, **answer.timings_us})
-        return encode_rank(answer, call)
+        waited = {"queue": (begin_s - arrived_s) * 1e6, "parse": (perf_counter() - begin_s) * 1e6}
+        if not target.model:
+            answers = [_with_timings(answer, waited) for answer in self._service.rank_by_each(call)]
+            return encode_answers(answers, call)
+        answer = _with_timings(self._service.rank(target.model, target.version, call), waited)
+        return encode_rank(answer, call, as_arrow=forms.as_arrow)
+
+
+class _Forms(NamedTuple):
+    """What the headers say of the bodies.
+
+    Attributes:
+        is_arrow: whether the request is Arrow.
+        as_arrow: whether the answer is to be.
+        request_id: `X-Request-ID`.
+    """
+
+    is_arrow: bool
+    as_arrow: bool
+    request_id: bytes | None
+
+
+def _read_forms(scope: Scope) -> _Forms:
+    is_arrow = as_arrow = False
+    request_id = None
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            is_arrow = value.partition(b";")[0].strip().lower() == _ARROW
+        elif name == b"accept":
+            as_arrow = _ARROW in value.lower()
+        elif name == b"x-request-id":
+            request_id = value
+    return _Forms(is_arrow, as_arrow, request_id)
+
+
+def _with_timings(answer: RankAnswer, waited: dict[str, float]) -> RankAnswer:
+    return replace(answer, timings_us={**waited, **answer.timings_us})

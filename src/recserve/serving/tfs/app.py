@@ -22,6 +22,7 @@ from recserve.serving.tfs.endpoint import (
 )
 from recserve.serving.tfs.errors import error_answer
 from recserve.serving.tfs.routes import Call, parse_route
+from recserve.serving.user_pages import USERS
 
 METRICS_PATH: Final = "/monitoring/prometheus/metrics"
 _TEXT: Final[Headers] = [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")]
@@ -51,7 +52,7 @@ class TfsApp:
         kind = JSON
         if isinstance(route, Call):
             reply = await answer_route(self._serving, route, scope, receive)
-        elif scope["path"] in _OWN_PAGES or _is_rank(scope["path"]):
+        elif scope["path"] in _OWN_PAGES or scope["path"].startswith(USERS) or _is_rank(scope["path"]):
             await self._own(scope, receive, send)
             return
         elif route is None and scope["method"] == "GET" and scope["path"] == METRICS_PATH:
