@@ -14,7 +14,8 @@ from recserve.serving.metrics_text import Family, histogram_samples, merge_famil
 def test_a_family_reads_back_in_prometheus_own_parser() -> None:
     samples = [("", {"model": 'a"b\\c\nd'}, 3.0), ("", {"model": "é"}, 0.1)]
     text = write_text([Family("x_total", "counter", "What\nit is.", samples), Family("none", "gauge", "", [])])
-    (family,) = text_string_to_metric_families(text)
+    family, none = text_string_to_metric_families(text)
+    assert none.samples == []
     assert [(s.name, s.labels, s.value) for s in family.samples] == [
         ("x_total", {"model": 'a"b\\c\nd'}, 3.0),
         ("x_total", {"model": "é"}, 0.1),

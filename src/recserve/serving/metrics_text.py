@@ -56,11 +56,9 @@ def histogram_samples(
 
 
 def write_text(families: Iterable[Family]) -> str:
-    """All families in Prometheus' text format, version 0.0.4. A family without samples is left out."""
+    """All families in Prometheus' text format, version 0.0.4."""
     lines = []
     for family in families:
-        if not family.samples:
-            continue
         lines.append(f"# HELP {family.name} {_escaped(family.help, quote=False)}")
         lines.append(f"# TYPE {family.name} {family.kind}")
         for suffix, labels, value in family.samples:
