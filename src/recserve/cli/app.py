@@ -18,6 +18,7 @@ from recserve.cli.explain import explain
 from recserve.cli.features import features
 from recserve.cli.import_model import import_model
 from recserve.cli.rank import rank
+from recserve.cli.rollout import rollout
 from recserve.cli.samples import samples
 from recserve.cli.serve import serve, serve_arguments
 from recserve.cli.train import train
@@ -39,7 +40,7 @@ app: Final = typer.Typer(
     rich_markup_mode=None,  # help texts hold <name> and [x], which markup would eat
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (demo, samples, train, build, serve, rank):
+for _command in (demo, samples, train, build, serve, rank, rollout):
     app.command()(_command)
 app.command("import")(import_model)
 for _group in (features, explain):

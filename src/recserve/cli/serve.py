@@ -6,9 +6,11 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import typer
@@ -64,6 +66,7 @@ def read_options(flags: ServeFlags) -> tuple[ServeOptions, list[Path]]:
     options = ServeOptions(
         bundles=[] if flags.watch else [str(folder) for folder in folders],
         lifecycle=lifecycle_options(flags, folders if flags.watch else [], flags.threads),
+        state_dir=flags.state_dir,
         answers_tensor_content=flags.tensor_content,
         host=flags.host,
         port=flags.port,
@@ -93,6 +96,14 @@ def build_process(flags: ServeFlags, seat: Seat | None, on_ready: Callable[[str]
 
 def supervise(flags: ServeFlags) -> None:
     """Serve with several workers."""
+    with ExitStack() as shared:
+        if flags.state_dir is None:  # what one worker is told to roll out or reload, all of them do
+            folder = shared.enter_context(TemporaryDirectory(prefix="recserve-"))
+            flags = replace(flags, state_dir=Path(folder))
+        _supervise(flags)
+
+
+def _supervise(flags: ServeFlags) -> None:
     from recserve.serving.run import address_of, bind
     from recserve.serving.workers.supervisor import Supervisor, share_ports
 

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
@@ -39,6 +40,8 @@ from recserve.serving.registry import Registry
 from recserve.serving.repository import Repository
 from recserve.serving.service import RankService
 from recserve.serving.statistics import Statistics
+from recserve.serving.traffic.rollouts import Rollouts
+from recserve.serving.traffic.user import enter_user
 from recserve.serving.workers.seat import Seat
 
 BACKLOG: Final = 2048
@@ -64,6 +67,7 @@ class ServeOptions:
         allows_cross_origin: whether web pages of other origins may call the TensorFlow Serving routes.
         limits: what one request may ask for.
         lifecycle: models whose versions come and go; None where `bundles` is all there is.
+        state_dir: where rollouts are kept for the next start and for other workers; None keeps them in memory.
         answers_tensor_content: whether gRPC answers TensorFlow's tensors as `tensor_content`.
         operations: how requests are guarded, counted, logged and traced; certificates.
     """
@@ -79,6 +83,7 @@ class ServeOptions:
     allows_cross_origin: bool = False
     limits: Limits = field(default_factory=Limits)
     lifecycle: LifecycleOptions | None = None
+    state_dir: Path | None = None
     answers_tensor_content: bool = False
     operations: Operations = field(default_factory=Operations)
 
@@ -146,7 +151,9 @@ class ServerProcess:
         self._repository = Repository(self._registry, self._open)
         self._threads: RankThreads | None = None
         watched = options.lifecycle
-        self._lifecycle = None if watched is None else Lifecycle(self._repository, watched)
+        self._rollouts = Rollouts(self._registry, options.state_dir, wait_s=0.0 if watched is None else 60.0)
+        self._oversight.metrics.add_source(self._rollouts.collect)
+        self._lifecycle = None if watched is None else Lifecycle(self._repository, watched, self._rollouts.held)
         self._failure: RecserveError | None = None
         self._server: _Server | None = None
 
@@ -157,6 +164,7 @@ class ServerProcess:
             ConfigError: an address cannot be listened on, or a model cannot be loaded.
         """
         options = self._options
+        self._rollouts.start()
         for bundle in options.bundles:
             self._registry.expect(bundle)
         threads = self._threads = RankThreads(options.rank_threads, options.max_waiting, options.max_wait_s)
@@ -203,6 +211,7 @@ class ServerProcess:
                 allows_cross_origin=self._options.allows_cross_origin,
                 answers_tensor_content=self._options.answers_tensor_content,
                 reload_config=None if self._lifecycle is None else self._lifecycle.reload_config,
+                rollouts=self._rollouts,
                 shares_ports=bool(self._seat.ports),
                 model=port.model,
             )
@@ -277,6 +286,7 @@ class ServerProcess:
         return model
 
     def _close(self, threads: RankThreads) -> None:
+        self._rollouts.stop(self._options.drain_s)
         if self._lifecycle is not None:
             self._lifecycle.stop(self._options.drain_s)
         if not threads.close(self._options.drain_s):
@@ -302,6 +312,7 @@ class _Ports:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[TURN] = turn = read_turn(scope["headers"], scope["path"])
         enter_turn(turn)
+        enter_user(scope["headers"])
         await self._apps[scope["server"][1]](scope, receive, send)
 
 

@@ -33,7 +33,7 @@ class FileModel:
         x, y = TensorSpec("x", "float32", (None,)), TensorSpec("y", "int64", (None,))
         self.signatures = {"serving_default": Signature("serving_default", {"x": x}, {"y": y})}
 
-    def run(self, signature: str, inputs: Any, outputs: Any = None) -> dict[str, Any]:
+    def run(self, _: str, inputs: Any, __: Any = None) -> dict[str, Any]:
         assert not self.is_closed
         return {"y": np.full(len(inputs["x"]), self.version)}
 

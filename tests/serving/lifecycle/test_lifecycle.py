@@ -185,7 +185,8 @@ def test_labels_follow_the_configuration(shelf: Any) -> None:
     with pytest.raises(ConfigError) as caught:
         lifecycle.apply([config(shelf, policy=both, labels={"stable": 9})])
     assert str(caught.value) == (
-        "label 'stable': Request to assign label to version 9 of model m, which is not currently available for inference"
+        "label 'stable': Request to assign label to version 9 of model m, which is not currently available for "
+        "inference"
     )
     assert shelf.registry.labels("m") == {"stable": 2}
     assert lifecycle.models()[0].labels == {"stable": 2}

@@ -23,6 +23,7 @@ from recserve.serving.oversight import Oversight
 from recserve.serving.rank_threads import RankThreads
 from recserve.serving.security.targets import grpc_target
 from recserve.serving.status import as_recserve_error
+from recserve.serving.traffic.user import enter_user
 from recserve.wire.pool import Message, Method
 
 Answer = Callable[[Message, Turn], Message]
@@ -127,6 +128,7 @@ class Endpoints(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc is untyped
     async def _answer(self, endpoint: Endpoint, body: bytes, context: Any) -> bytes:
         turn = Turn(context.time_remaining(), priority=_priority(context), size_bytes=len(body))
         enter_turn(turn)
+        enter_user(context.invocation_metadata() or ())
         if endpoint.runs_on == "event loop":
             return work(endpoint, body, turn)
         try:

@@ -23,11 +23,11 @@ class Rollout(pydantic.BaseModel, extra="forbid", frozen=True):
     """
 
     stable: int = pydantic.Field(ge=0, lt=1 << 63)
-    canary: int | None = pydantic.Field(None, ge=0, lt=1 << 63)
-    canary_bp: int = pydantic.Field(0, ge=0, le=WHOLE_BP)
+    canary: int | None = pydantic.Field(default=None, ge=0, lt=1 << 63)
+    canary_bp: int = pydantic.Field(default=0, ge=0, le=WHOLE_BP)
     arms: dict[int, int] = pydantic.Field(default_factory=dict)
     shadows: tuple[int, ...] = ()
-    shadow_bp: int = pydantic.Field(WHOLE_BP, ge=0, le=WHOLE_BP)
+    shadow_bp: int = pydantic.Field(default=WHOLE_BP, ge=0, le=WHOLE_BP)
     rule: RolloutRule | None = None
 
     def split(self) -> Split:
