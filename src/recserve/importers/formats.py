@@ -94,9 +94,35 @@ READERS: dict[str, Reader] = {
     "sklearn": Reader("recserve.importers.sklearn", _is_pickle),
 }
 
+
+def _is_onnx(source: Source) -> bool:
+    if source.path.suffix == ".onnx" or any(name.endswith(".onnx") for name in source.names if "/" not in name):
+        return True
+    # The version of the format comes first, then the producer, the graph or the opset.
+    return source.head[:1] == b"\x08" and 0 < source.head[1] < 32 and source.head[2:3] in {b"\x12", b"\x3a", b"\x42"}
+
+
+def _is_savedmodel(source: Source) -> bool:
+    return not source.head and not source.names.isdisjoint({"saved_model.pb", "saved_model.pbtxt"})
+
+
+def _is_keras(source: Source) -> bool:
+    return source.head.startswith(b"\x89HDF\r\n") or {"config.json", "model.weights.h5"} <= source.names
+
+
+def _is_torch(source: Source) -> bool:
+    inner = {name.partition("/")[2] for name in source.names}
+    return source.head.startswith(b"PK") and not inner.isdisjoint({"data.pkl", "archive_format"})
+
+
 # Formats that become plain models: their modules have `convert(path: Path, folder: Path) -> Report`, which writes the
 # files of a version's directory (`recserve.plain_model`) into an empty folder.
-CONVERTERS: dict[str, Reader] = {}
+CONVERTERS: dict[str, Reader] = {
+    "savedmodel": Reader("recserve.importers.savedmodel", _is_savedmodel),
+    "keras": Reader("recserve.importers.keras_file", _is_keras),
+    "torch": Reader("recserve.importers.torch_program", _is_torch),
+    "onnx": Reader("recserve.importers.onnx_graph", _is_onnx),
+}
 
 
 def _look(path: Path) -> Source:

@@ -32,7 +32,8 @@ LARGE: Final = 1 << 20
 """Bytes of a weight from which on it stands in a file of its own."""
 
 # ONNX's own ops, and those that ONNX Runtime adds for exporters.
-DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
+ONNX: Final = frozenset({"", "ai.onnx"})
+DOMAINS: Final = ONNX | {"ai.onnx.ml", "com.microsoft"}
 _HINT: Final = "Export it again with ONNX's own ops, or write the op as a function inside the model"
 
 
@@ -107,11 +108,13 @@ def check_graph(graph: onnx.ModelProto, where: str) -> None:
     own = {(function.domain, function.name) for function in graph.functions}
     foreign: dict[str, list[str]] = {}
     for node in _nodes(graph):
-        if node.domain not in DOMAINS and (node.domain, node.op_type) not in own:
-            foreign.setdefault(f"{node.domain}::{node.op_type}", []).append(node.name or node.output[0])
+        is_known = node.domain in DOMAINS - ONNX or (node.domain in ONNX and onnx.defs.has(node.op_type))
+        if not is_known and (node.domain, node.op_type) not in own:
+            op = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
+            foreign.setdefault(op, []).append(node.name or ", ".join(node.output))
     if foreign:
         listed = ", ".join(f"{op} ({len(at)}, first at {at[0]!r})" for op, at in sorted(foreign.items()))
-        raise ConfigError(f"ops of custom domains: {listed}", code="unsupported_element", where=where, hint=_HINT)
+        raise ConfigError(f"ops that ONNX lacks: {listed}", code="unsupported_element", where=where, hint=_HINT)
     try:
         onnx.checker.check_model(_light(graph))
     except onnx.checker.ValidationError as error:

@@ -60,7 +60,7 @@ def convert_saved_model(source: Path, folder: Path, format: str = "savedmodel") 
             write_declaration(folder, {"signatures": entries})
             return report
         except ConfigError as error:
-            reason = f"{error.problem}"
+            reason = error.problem.rstrip(".")
     for child in folder.iterdir():
         shutil.rmtree(child) if child.is_dir() else child.unlink()
     report = _describe(saved, Report(format))
@@ -116,7 +116,7 @@ def _convert_signature(
 
 
 def _rename(graph: Any) -> None:
-    """Name nodes and values by their order, so that two signatures of one function are the same graph, byte for byte."""
+    """Name nodes, values and sizes by their order: two signatures of one function become the same bytes."""
     nodes = graph.graph.node
     if any(attribute.HasField("g") or attribute.graphs for node in nodes for attribute in node.attribute):
         return  # subgraphs see the names around them
@@ -132,6 +132,15 @@ def _rename(graph: Any) -> None:
                     side[i] = names.setdefault(name, f"value_{len(names)}")
     for value in (*graph.graph.output, *graph.graph.initializer):
         value.name = names.get(value.name, value.name)
+    weights = sorted(graph.graph.initializer, key=lambda tensor: str(tensor.name))
+    copies = [type(tensor).FromString(tensor.SerializeToString()) for tensor in weights]
+    del graph.graph.initializer[:]
+    graph.graph.initializer.extend(copies)
+    sizes: dict[str, str] = {}
+    for value in (*graph.graph.input, *graph.graph.output):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.dim_param = sizes.setdefault(dim.dim_param, f"size_{len(sizes)}")
 
 
 def _write_once(graph: Any, folder: Path) -> str:
