@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from recserve.cli.build import load_tables, save_tables
+from recserve.cli.build import build, load_tables, save_tables
 from recserve.errors import ConfigError
 
 
@@ -35,3 +39,23 @@ def test_what_is_no_table_is_told(tmp_path: Path) -> None:
     file.write_bytes(b"")
     with pytest.raises(ConfigError, match="is no NumPy file"):
         load_tables(tmp_path)
+
+
+def test_an_engine_and_a_gate_are_recorded_and_printed(
+    market: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("openvino")
+    save_tables(market.tables, tmp_path / "tables")
+    (tmp_path / "fg.json").write_text(json.dumps(market.features.to_fg_json()))
+    options = {"features": tmp_path / "fg.json", "network": market.network("deepfm"), "tables": tmp_path / "tables"}
+    records = pa.table({name: [row.get(name) for row in market.items] for name in ("item_id", "category", "price")})
+    pq.write_table(records.append_column("click", pa.array([n % 2 for n in range(64)])), tmp_path / "r.parquet")
+    build(**options, out=tmp_path / "m" / "1", engine="onnxruntime", block=8)
+    assert "Engine: onnxruntime fp32 block 8" in capsys.readouterr().out
+    held = {"records": tmp_path / "r.parquet", "label": "click"}
+    build(**options, out=tmp_path / "m" / "2", engine="openvino", block=8, precision="bf16", max_auc_loss=1.0, **held)
+    printed = capsys.readouterr().out
+    assert "Engine: openvino bf16 block 8" in printed
+    assert "auc_change" in printed
+    with pytest.raises(ConfigError, match="unknown engine 'onnx'"):
+        build(**options, out=tmp_path / "m" / "3", engine="onnx")

@@ -8,7 +8,37 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from recserve.bundle import Bundle
     from recserve.dtypes import F32
+
+
+_Tables = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Embedding tables: NAME.npy, float32[rows, dim] each.")
+]
+_Score = Annotated[
+    str | None, typer.Option(help="What to rank by, such as 'ctr ** 0.7 * cvr'; needed with several outputs.")
+]
+_Samples = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Raw columns (Parquet) from which the proof draws rows as well.")
+]
+_Engine = Annotated[
+    str, typer.Option(help="Runs the candidate network: auto (measured), onnxruntime, openvino, cuda, tensorrt.")
+]
+_Block = Annotated[
+    int | None, typer.Option(help="Most candidates of one call of the engine, 0: all; without it, as measured.")
+]
+_Seconds = Annotated[float, typer.Option(help="To measure engines with, at most; 0: measure nothing.")]
+_Candidates = Annotated[int, typer.Option(help="Candidates expected in a request: what engines are measured on.")]
+_Precision = Annotated[
+    str, typer.Option(help="The candidate network computes in fp32 (exact) or bf16 (OpenVINO, past the gate).")
+]
+_Records = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Held-back raw columns (Parquet) on which the gate is measured.")
+]
+_Label = Annotated[str | None, typer.Option(help="Column of the records with 0 or 1, for AUC.")]
+_Group = Annotated[str | None, typer.Option(help="Column of the records to group by, for GAUC.")]
+_MaxDifference = Annotated[float, typer.Option(help="Gate: scores may differ by so much from fp32.")]
+_MaxAucLoss = Annotated[float, typer.Option(help="Gate: AUC and GAUC may fall by so much against fp32.")]
 
 
 def build(
@@ -16,25 +46,39 @@ def build(
     features: Annotated[Path, typer.Option(metavar="FILE", help="Feature config, fg.json.", show_default=False)],
     network: Annotated[Path, typer.Option(metavar="FILE", help="ONNX graph in flat form.", show_default=False)],
     out: Annotated[Path, typer.Option(metavar="DIR", help="New <base>/<name>/<version>.", show_default=False)],
-    tables: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Embedding tables: NAME.npy, float32[rows, dim] each.")
-    ] = None,
-    score: Annotated[
-        str | None, typer.Option(help="What to rank by, such as 'ctr ** 0.7 * cvr'; needed with several outputs.")
-    ] = None,
-    samples: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Raw columns (Parquet) from which the proof draws rows as well.")
-    ] = None,
+    tables: _Tables = None,
+    score: _Score = None,
+    samples: _Samples = None,
+    engine: _Engine = "auto",
+    block: _Block = None,
+    engine_seconds: _Seconds = 2.0,
+    candidates: _Candidates = 300,
+    precision: _Precision = "fp32",
+    records: _Records = None,
+    label: _Label = None,
+    group: _Group = None,
+    max_difference: _MaxDifference = 0.02,
+    max_auc_loss: _MaxAucLoss = 0.001,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:
-    """Build a bundle: compile, split by rate, prove that staged equals flat, publish.
+    """Build a bundle: compile, split by rate, choose an engine, prove that staged equals flat, publish.
+
+    Everything is exact unless you ask for less: with --precision bf16 the candidate network multiplies in bfloat16, and
+    the build refuses to publish where that costs more than the gate allows, on drawn requests and on your --records.
+    The bundle records what was chosen and measured. On a processor of another kind, engines are measured again at the
+    first start.
 
     \b
-    Example:
+    Examples:
       recserve build --features fg.json --network network.onnx --tables tables/ --out models/rank/7
-    """  # noqa: D301 - \b keeps the lines of the example
+      recserve build ... --precision bf16 --records holdout.parquet --label click --group user_id
+      recserve build ... --engine onnxruntime --block 32
+    """  # noqa: D301 - \b keeps the lines of the examples
     from recserve.bundle import Bundle
     from recserve.cli.output import print_json, read_parquet
+    from recserve.network.engine_choice import EngineOptions
+    from recserve.staging.assembly import Precision
+    from recserve.staging.quality import QualityGate
 
     bundle = Bundle.build(
         features=features,
@@ -44,12 +88,28 @@ def build(
         score=score,
         samples=None if samples is None else read_parquet(samples),
         progress=lambda line: typer.echo(f"{line} ...", err=True),
+        engine=EngineOptions(engine, block, engine_seconds, candidates),
+        precision=Precision(precision),
+        gate=QualityGate(max_difference, max_auc_loss, max_auc_loss, label, group),
+        records=None if records is None else read_parquet(records),
     )
     if as_json:
         print_json(bundle.manifest.model_dump())
     else:
-        proof = ", ".join(f"{name} {value:.3g}" for name, value in bundle.manifest.proof.items())
-        typer.echo(f"Built {bundle.path}: ranks by {bundle.manifest.score}; proof: {proof}")
+        _print_built(bundle)
+
+
+def _print_built(bundle: Bundle) -> None:
+    from recserve.network.engine_choice import Measured
+
+    def listed(figures: dict[str, float]) -> str:
+        return ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
+
+    manifest = bundle.manifest
+    typer.echo(f"Built {bundle.path}: ranks by {manifest.score}; proof: {listed(manifest.proof)}")
+    typer.echo(f"Engine: {Measured.from_dict(manifest.engine).choice.label}")
+    if manifest.quality:
+        typer.echo(f"Quality: {listed(manifest.quality)}")
 
 
 def load_tables(folder: Path) -> dict[str, F32]:

@@ -178,15 +178,16 @@ class _Records:
 
     @classmethod
     def read(cls, records: Mapping[str, Any], gate: QualityGate) -> _Records:
+        names: list[str] = list(records.column_names if hasattr(records, "column_names") else records)
         for name in (gate.label, gate.group):
-            if name is not None and name not in records:
+            if name is not None and name not in names:
                 raise ConfigError(
                     f"the records have no column {name!r}",
                     code="unknown_column",
                     where="quality gate",
-                    hint=suggest(name, list(records)),
+                    hint=suggest(name, names),
                 )
-        columns = {name: _as_list(column)[: gate.most_records] for name, column in records.items()}
+        columns = {name: _as_list(records[name])[: gate.most_records] for name in names}
         sizes = {len(column) for column in columns.values()}
         if len(sizes) != 1 or sizes == {0}:
             raise ConfigError(f"the columns of the records have {sorted(sizes)} rows", where="quality gate")
