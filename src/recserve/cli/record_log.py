@@ -9,12 +9,14 @@ import logging
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Final
+from zlib import crc32
 
 from recserve.samples.records import ServedRecord as LoggedRecord
 from recserve.samples.writer import RecordWriter
 from recserve.serving.candidates import ITEM_ID
 from recserve.serving.contract import ServedRecord
 
+_HASHES: Final = 1 << 32
 _log: Final = logging.getLogger("recserve.cli")
 
 
@@ -24,14 +26,18 @@ class RecordLog:
     Args:
         writer: queues and writes.
         user_id_column: user column that holds the user's id.
+        rate: share of the requests that is kept, 0 to 1; their ids decide, so that every replica keeps the same.
     """
 
-    def __init__(self, writer: RecordWriter, user_id_column: str = "user_id") -> None:
+    def __init__(self, writer: RecordWriter, user_id_column: str = "user_id", rate: float = 1.0) -> None:
         self._writer = writer
         self._user_id_column = user_id_column
+        self._below = round(rate * _HASHES)
 
     def write(self, record: ServedRecord) -> None:
-        """Queue a record; a full queue drops it."""
+        """Queue a record, if it is drawn; a full queue drops it."""
+        if self._below < _HASHES and crc32(record.request_id.encode("utf-8", "surrogatepass")) >= self._below:
+            return
         self._writer.write(to_logged(record, self._user_id_column))
 
     def close(self) -> None:

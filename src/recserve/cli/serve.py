@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from recserve.cli.operation_flags import read_operations
 from recserve.cli.serve_flags import ServeFlags, takes_fields
 from recserve.cli.watch_flags import lifecycle_options
 from recserve.errors import ConfigError
@@ -77,6 +78,7 @@ def read_options(flags: ServeFlags) -> tuple[ServeOptions, list[Path]]:
         drain_s=flags.drain,
         allows_cross_origin=flags.cors,
         limits=Limits(flags.max_candidates, flags.max_body_bytes, flags.body_timeout),
+        operations=read_operations(flags),
     )
     return options, folders
 
@@ -90,7 +92,7 @@ def build_process(flags: ServeFlags, seat: Seat | None, on_ready: Callable[[str]
         logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
     options, folders = read_options(flags)
     opener = partial(open_model, match_items(flags.items or [], folders), flags.threads)
-    records = None if flags.log_records is None else open_records(flags.log_records, flags.user_id_column)
+    records = open_records(flags)
     return ServerProcess(options, opener, records=records, on_ready=on_ready, seat=seat)
 
 
@@ -100,6 +102,9 @@ def supervise(flags: ServeFlags) -> None:
         if flags.state_dir is None:  # what one worker is told to roll out or reload, all of them do
             folder = shared.enter_context(TemporaryDirectory(prefix="recserve-"))
             flags = replace(flags, state_dir=Path(folder))
+        if flags.metrics_dir is None:
+            counted = shared.enter_context(TemporaryDirectory(prefix="recserve-metrics-"))
+            flags = replace(flags, metrics_dir=Path(counted))
         _supervise(flags)
 
 
@@ -117,7 +122,10 @@ def _supervise(flags: ServeFlags) -> None:
     http = {port.dialect: port.number for port in ports if port.kind.transport == "http"}
     others = {port.dialect: port.number for port in ports if port.kind.transport != "http"}
     seat, holders = share_ports(options.host, http, others, bind)
-    addresses = {dialect: address_of(listener) for dialect, listener in seat.listeners.items()}
+    addresses = {
+        dialect: address_of(listener, has_tls=options.operations.tls is not None)
+        for dialect, listener in seat.listeners.items()
+    }
     addresses |= {dialect: f"{options.host}:{number}" for dialect, number in seat.ports.items()}
     in_order = {port.dialect: addresses[port.dialect] for port in ports}
     try:
@@ -181,9 +189,11 @@ def tell(addresses: Mapping[str, str], is_named: bool) -> None:
     sys.stdout.flush()
 
 
-def open_records(folder: Path, user_id_column: str) -> RecordSink:
-    """A sink that appends served records to files in a folder."""
+def open_records(flags: ServeFlags) -> RecordSink | None:
+    """A sink that appends served records to files in a folder, or None."""
+    if flags.log_records is None:
+        return None
     from recserve.cli.record_log import RecordLog
     from recserve.samples.writer import RecordWriter
 
-    return RecordLog(RecordWriter(folder), user_id_column)
+    return RecordLog(RecordWriter(flags.log_records), flags.user_id_column, flags.record_rate)

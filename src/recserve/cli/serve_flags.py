@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
+from recserve.cli.operation_flags import OperationFlags
 from recserve.cli.watch_flags import WatchFlags
 
 T = TypeVar("T")
@@ -69,7 +70,7 @@ UserIdColumn = Annotated[str, typer.Option(help="User column with the user's id,
 
 
 @dataclass(frozen=True)
-class ServeFlags(WatchFlags):
+class ServeFlags(WatchFlags, OperationFlags):
     """What `recserve serve` was called with; each field is an argument or an option of its name."""
 
     models: Models = None

@@ -57,6 +57,8 @@ class Gate:
             TFS_METRICS_PATH: self._metrics,
             "/openapi.json": self._openapi,
         }
+        if path := self._oversight.options.metrics_path:
+            self._pages[path] = self._metrics
         if dialect in (_OWN, "tfs"):  # they tell more about readiness
             del self._pages["/readyz"]
         self._document: bytes | None = None

@@ -16,7 +16,7 @@ from recserve.serving.metrics_text import Family, write_text
 from recserve.serving.observation import Observation, draw_request_id
 from recserve.serving.security.guard import Guard, read_guard
 from recserve.serving.security.targets import Target
-from recserve.serving.security.tls import HttpTls, TlsFiles
+from recserve.serving.security.tls import HttpTls, SslConfigFile, TlsFiles
 from recserve.serving.tracing import Tracer
 
 POLL_S: Final = 10.0
@@ -34,6 +34,8 @@ class Operations:
         access_file: tokens and rules, see `security.guard`; None lets everybody call everything.
         tls: certificate files of all ports; None for ports without TLS.
         grpc_tls: those of gRPC ports, where they differ.
+        users_directory: where users are kept, for requests by id; None keeps none.
+        metrics_path: of the metrics page, beside its usual ones; empty for none.
         access_log: which requests are logged.
         json_logs: whether the process logs JSON lines.
         traces: whether requests are traced with OpenTelemetry.
@@ -43,7 +45,9 @@ class Operations:
 
     access_file: str | None = None
     tls: TlsFiles | None = None
-    grpc_tls: TlsFiles | None = None
+    grpc_tls: TlsFiles | SslConfigFile | None = None
+    users_directory: str | None = None
+    metrics_path: str = ""
     access_log: AccessLogOptions = field(default_factory=AccessLogOptions)
     json_logs: bool = False
     traces: bool = False

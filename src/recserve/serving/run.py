@@ -42,6 +42,7 @@ from recserve.serving.service import RankService
 from recserve.serving.statistics import Statistics
 from recserve.serving.traffic.rollouts import Rollouts
 from recserve.serving.traffic.user import enter_user
+from recserve.serving.users import UserStore
 from recserve.serving.workers.seat import Seat
 
 BACKLOG: Final = 2048
@@ -145,6 +146,8 @@ class ServerProcess:
         self._options = options
         self._oversight = Oversight(options.operations, RequestMetrics(), list(DIALECTS))
         self._records = records
+        kept = options.operations.users_directory
+        self._users = None if kept is None else UserStore(kept)
         self._on_ready = on_ready
         self._registry = Registry()
         self._open_model = open_model
@@ -194,7 +197,7 @@ class ServerProcess:
 
     def _open_ports(self, threads: RankThreads, listeners: list[socket.socket], companions: list[Companion]) -> _Ports:
         """Listen on every port; what is opened goes into the lists, also where a later port fails."""
-        service = RankService(self._registry, self._records)
+        service = RankService(self._registry, self._records, users=self._users, metrics=self._oversight.metrics)
         statistics = Statistics()
         apps: dict[int, App] = {}
         for port in self._options.listeners():
@@ -296,6 +299,8 @@ class ServerProcess:
             _log.warning("A model could not be closed within %g s", self._options.drain_s)
         if self._records is not None:
             self._records.close()
+        if self._users is not None:
+            self._users.close()
         self._oversight.close()
 
 

@@ -6,16 +6,17 @@ its certificate at each handshake.
 
 from __future__ import annotations
 
+import logging
 import ssl
+import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from recserve.errors import ConfigError
 
-POLL_S: Final = 10.0
-"""Seconds between two looks at the files."""
+_log: Final = logging.getLogger("recserve.serving")
 
 
 @dataclass(frozen=True)
@@ -104,33 +105,99 @@ class HttpTls:
             return True
 
 
-def grpc_credentials(files: TlsFiles) -> Any:
-    """Credentials of a gRPC port, which looks at the files at each handshake.
+class TlsSource(Protocol):
+    """Where the certificates of a gRPC port come from."""
+
+    @property
+    def requires_client(self) -> bool:
+        """Whether a client has to show a certificate."""
+
+    def stamp(self) -> object:
+        """Changes when what `read` gives may."""
+
+    def read(self) -> Pems:
+        """What is there now; raises `ConfigError`."""
+
+
+@dataclass(frozen=True)
+class SslConfigFile:
+    """TensorFlow Serving's `ssl_config_file`: a text-format `SSLConfig`, which holds the PEMs themselves.
+
+    Raises:
+        ConfigError: it cannot be read, or is no such message, or has no key or certificate.
+    """
+
+    path: str
+
+    def stamp(self) -> object:
+        """Changes when the file does."""
+        return _stamp(self.path)
+
+    @property
+    def requires_client(self) -> bool:
+        """Whether a client has to show a certificate."""
+        return bool(self._message().client_verify)
+
+    def read(self) -> Pems:
+        """The PEMs in the file."""
+        message = self._message()
+        authorities = message.custom_ca.encode() or None
+        return Pems(message.server_cert.encode(), message.server_key.encode(), authorities)
+
+    def _message(self) -> Any:
+        from google.protobuf import text_format
+
+        from recserve.wire.tensorflow_serving import SSLConfig
+
+        try:
+            message: Any = text_format.Parse(_read(self.path).decode(), SSLConfig())
+        except (text_format.ParseError, UnicodeDecodeError) as error:
+            raise ConfigError(f"no SSLConfig: {error}", code="invalid_certificate", where=self.path) from None
+        if not message.server_key or not message.server_cert:
+            raise ConfigError("server_key or server_cert is missing", code="invalid_certificate", where=self.path)
+        if message.client_verify and not message.custom_ca:
+            raise ConfigError("client_verify needs a custom_ca", code="invalid_certificate", where=self.path)
+        return message
+
+
+def grpc_credentials(source: TlsSource) -> Any:
+    """Credentials of a gRPC port, which looks at its files at each handshake; wrong ones leave the last good in force.
 
     Raises:
         ConfigError: a file cannot be read, or is no certificate or key, or they do not fit.
     """
     import grpc
 
-    _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), files)
-    last = files.stamp()
-
-    def configuration(pems: Pems) -> Any:
+    def configuration() -> Any:
+        pems = source.read()
+        _check_pems(pems)
         return grpc.ssl_server_certificate_configuration([(pems.key, pems.certificate)], pems.client_authorities)
+
+    last = source.stamp()
 
     def fetch() -> Any:
         nonlocal last
-        stamp = files.stamp()
+        stamp = source.stamp()
         if stamp == last:
             return None  # as before
         last = stamp
         try:
-            _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), files)
-            return configuration(files.read())
-        except ConfigError:
+            return configuration()
+        except ConfigError as error:
+            _log.error("The old certificate stays in force: %s", error)
             return None
 
-    return grpc.dynamic_ssl_server_credentials(configuration(files.read()), fetch, files.requires_client)
+    return grpc.dynamic_ssl_server_credentials(configuration(), fetch, source.requires_client)
+
+
+def _check_pems(pems: Pems) -> None:
+    """Refuse PEMs that gRPC would refuse without a word; OpenSSL reads them from files only."""
+    with tempfile.TemporaryDirectory(prefix="recserve-tls-") as folder:  # of this user alone
+        names = ("certificate", "key", "client_authorities")
+        paths = {name: str(Path(folder) / name) for name in names if getattr(pems, name) is not None}
+        for name, path in paths.items():
+            Path(path).write_bytes(getattr(pems, name))
+        _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), TlsFiles(**paths))
 
 
 def _load(context: ssl.SSLContext, files: TlsFiles) -> None:

@@ -97,7 +97,8 @@ FLAGS: Final[dict[str, _Flag]] = {
     "enable_batching": _Flag(bool, default="false"),
     "allow_model_server_to_start_without_models": _Flag(bool, default="false"),
     "batching_parameters_file": _Flag(str),
-    "monitoring_config_file": _Flag(str),
+    "monitoring_config_file": _Flag(str, _option("--monitoring-config-file")),
+    "ssl_config_file": _Flag(str, _option("--grpc-ssl-config-file")),
 }
 """Every flag of the model server, and what it says here."""
 
