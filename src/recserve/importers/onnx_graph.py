@@ -135,9 +135,16 @@ def _nodes(graph: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
 
 
 def _light(graph: onnx.ModelProto) -> bytes:
-    """The graph for the checker, which cannot take one of more than 2 GB: its large weights are made inputs."""
+    """The graph for the checker, which cannot take one of more than 2 GB: its large weights are made inputs.
+
+    The checker also wants a shape for every input and output; engines do without.
+    """
     light = onnx.ModelProto()
     light.CopyFrom(graph)
+    for value in (*light.graph.input, *light.graph.output):
+        kind = value.type.sequence_type.elem_type if value.type.HasField("sequence_type") else value.type
+        if kind.HasField("tensor_type") and not kind.tensor_type.HasField("shape"):
+            kind.tensor_type.shape.SetInParent()
     kept = []
     declared = {value.name for value in light.graph.input}
     for tensor in light.graph.initializer:
