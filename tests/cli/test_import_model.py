@@ -83,6 +83,18 @@ def test_sides_make_it_a_ranker(capsys: pytest.CaptureFixture[str], source: Path
     assert answer["item_ids"] == ["b", "a"]
 
 
+@pytest.mark.parametrize("ending", ["pmml", "onnx"])
+def test_a_model_goes_out_again(capsys: pytest.CaptureFixture[str], source: Path, ending: str) -> None:
+    target = source.parent / f"out.{ending}"
+    code, said, _ = run(capsys, source, "--export", target)
+    assert (code, f"Exported: {target}" in said) == (0, True)
+    assert target.stat().st_size > 100
+    code, _, err = run(capsys, source, "--export", source.parent / "absent" / f"out.{ending}")
+    assert (code, "cannot be written" in err) == (2, True)
+    code, _, err = run(capsys, source, "--export", source.parent / "out.xml")
+    assert (code, "'.xml' is no format to export to" in err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

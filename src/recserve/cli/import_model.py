@@ -42,6 +42,9 @@ Columns = Annotated[
 ]
 Rtol = Annotated[float, typer.Option(min=0, help="Relative tolerance of numbers.")]
 Atol = Annotated[float, typer.Option(min=0, help="Absolute tolerance of numbers.")]
+Export = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write the model as PMML 4.4 or ONNX: FILE.pmml or FILE.onnx.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -56,6 +59,7 @@ def import_model(
     column: Columns = None,
     rtol: Rtol = 1e-6,
     atol: Atol = 1e-9,
+    export: Export = None,
     as_json: AsJson = False,
 ) -> None:
     """Read another platform's model, report what was read, check its scores, and write it as a version to serve.
@@ -72,11 +76,16 @@ def import_model(
     form, source = _form_and_source(words)
     document: dict[str, Any] = {"source": str(source)}
     try:
+        if export is not None and export.suffix not in {".pmml", ".onnx"}:
+            raise ConfigError(
+                f"{export.suffix!r} is no format to export to", hint="End the file's name in .pmml or .onnx"
+            )
         is_equal = _import(
             form,
             source,
             document,
             out=out,
+            export=export,
             ranking=(None if sides is None else _read_sides(sides), score),
             checking=None if check is None else (check, expected or check, _mapping(column), (rtol, atol)),
         )
@@ -102,6 +111,7 @@ def _import(
     document: dict[str, Any],
     *,
     out: Path | None,
+    export: Path | None,
     ranking: tuple[dict[str, str] | None, str | None],
     checking: tuple[Path, Path, dict[str, str] | None, tuple[float, float]] | None,
 ) -> bool:
@@ -113,9 +123,9 @@ def _import(
         version_of(out)  # before the work
     form = form or formats.guess(source)
     if form in formats.CONVERTERS:
-        if checking is not None or ranking != (None, None):
+        if checking is not None or export is not None or ranking != (None, None):
             raise ConfigError(
-                f"a model in the format {form!r} becomes a plain model, which --check, --sides and --score do not know",
+                f"a model in the format {form!r} becomes a plain model: no --check, --sides, --score or --export",
                 hint="Leave them out, and compare answers of the served model",
             )
         _convert(form, source, out, document)
@@ -128,11 +138,29 @@ def _import(
         document["check"] = asdict(found)
         if found.differences:
             return False
+    if export is not None:
+        document["export"] = str(_export(model, export))
     if out is not None:
         document["out"] = str(publish(model, out, sides=ranking[0], score=ranking[1]))
     elif ranking != (None, None):
         raise ConfigError("--sides and --score belong to --out", hint="Say where the ranking model goes")
     return True
+
+
+def _export(model: ImportedModel, path: Path) -> Path:
+    if path.suffix == ".pmml":
+        from recserve.importers.export.pmml import to_pmml
+
+        data = to_pmml(model)
+    else:
+        from recserve.importers.export.onnx import to_onnx
+
+        data = to_onnx(model)
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise ConfigError(f"cannot be written: {error.strerror}", where=str(path)) from None
+    return path
 
 
 def _convert(form: str, source: Path, out: Path | None, document: dict[str, Any]) -> None:
@@ -208,5 +236,7 @@ def _print(document: dict[str, Any], as_json: bool) -> None:
         if differences:
             shown = [[str(d[key]) for key in ("row", "column", "expected", "got")] for d in differences[:SHOWN]]
             print_table(f"{len(differences)} differences", ["row", "column", "expected", "got"], shown)
+    if "export" in document:
+        typer.echo(f"Exported: {document['export']}")
     if "out" in document:
         typer.echo(f"Written: {document['out']}")
