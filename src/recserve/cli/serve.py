@@ -164,9 +164,9 @@ def open_model(items: Mapping[Path, str | None], threads: int, directory: str, n
         directory: of the version.
         name: of the model, where that is not the directory's.
     """
-    from recserve.plain_model import MODEL_FILE, open_plain_model
+    from recserve.plain_model import has_plain_model, open_plain_model
 
-    if (Path(directory) / MODEL_FILE).exists():
+    if has_plain_model(directory):
         return open_plain_model(directory, threads, name)
     from recserve.ranker import Ranker
     from recserve.scored_model.stored import is_scored_model

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from recserve.errors import ConfigError
+from recserve.plain_model import has_plain_model, open_plain_model
+from recserve.plain_model.engines import find_saved_model
+
+
+def times(factor: float) -> bytes:
+    """y = factor · x."""
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n"]) for name in "xy")
+    nodes = [helper.make_node("Mul", ["x", "factor"], ["y"])]
+    graph = helper.make_graph(nodes, "g", [x], [y], [numpy_helper.from_array(np.float32(factor), "factor")])
+    data: bytes = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10
+    ).SerializeToString()
+    return data
+
+
+def test_each_signature_may_have_a_graph_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(times(2))
+    (tmp_path / "thrice.onnx").write_bytes(times(3))
+    declared = {"signatures": {"serving_default": {}, "thrice": {"graph": "thrice.onnx"}}}
+    (tmp_path / "model.json").write_text(json.dumps(declared))
+    model = open_plain_model(tmp_path)
+    x = np.ones(2, np.float32)
+    assert model.run("serving_default", {"x": x})["y"].tolist() == [2, 2]
+    assert model.run("thrice", {"x": x})["y"].tolist() == [3, 3]
+
+
+def test_an_absent_or_outside_graph_is_told(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(times(2))
+    for graph, message in (
+        ("other.onnx", r"there is no other\.onnx"),
+        ("../m.onnx", "outside the version's directory"),
+    ):
+        (tmp_path / "model.json").write_text(json.dumps({"signatures": {"a": {"graph": graph}}}))
+        with pytest.raises(ConfigError, match=message):
+            open_plain_model(tmp_path)
+
+
+def test_a_plain_model_is_known_by_its_files(tmp_path: Path) -> None:
+    assert not has_plain_model(tmp_path)
+    assert find_saved_model(tmp_path) is None
+    (tmp_path / "saved_model.pb").touch()
+    assert has_plain_model(tmp_path)
+    assert find_saved_model(tmp_path) == tmp_path
+    (tmp_path / "saved_model").mkdir()
+    (tmp_path / "saved_model" / "saved_model.pbtxt").touch()
+    assert find_saved_model(tmp_path) == tmp_path / "saved_model"
