@@ -17,7 +17,7 @@ import typer
 
 from recserve.cli.operation_flags import read_operations
 from recserve.cli.serve_flags import ServeFlags, takes_fields
-from recserve.cli.watch_flags import lifecycle_options
+from recserve.cli.watch_flags import lifecycle_options, warm_up
 from recserve.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -58,16 +58,19 @@ def read_options(flags: ServeFlags) -> tuple[ServeOptions, list[Path]]:
     Raises:
         ConfigError: an option is wrong.
     """
+    from recserve.serving.batching.parameters import BatchingParameters, read_batching
     from recserve.serving.dialects import parse_port
     from recserve.serving.messages import Limits
     from recserve.serving.repository import find_versions
     from recserve.serving.run import ServeOptions
 
     folders = [folder for model in flags.models or [] for folder in find_versions(model)]
+    batching = BatchingParameters() if flags.batching else None
     options = ServeOptions(
         bundles=[] if flags.watch else [str(folder) for folder in folders],
         lifecycle=lifecycle_options(flags, folders if flags.watch else [], flags.threads),
         state_dir=flags.state_dir,
+        warm_up=warm_up(flags),
         answers_tensor_content=flags.tensor_content,
         host=flags.host,
         port=flags.port,
@@ -75,6 +78,7 @@ def read_options(flags: ServeFlags) -> tuple[ServeOptions, list[Path]]:
         rank_threads=flags.rank_threads,
         max_waiting=flags.max_waiting,
         max_wait_s=flags.max_wait,
+        batching=read_batching(flags.batching_file) if flags.batching_file else batching,
         drain_s=flags.drain,
         allows_cross_origin=flags.cors,
         limits=Limits(flags.max_candidates, flags.max_body_bytes, flags.body_timeout),

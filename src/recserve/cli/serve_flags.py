@@ -53,6 +53,13 @@ MaxWaiting = Annotated[int, typer.Option(min=1, help="Requests that may wait; on
 MaxWait = Annotated[
     float, typer.Option(min=0, help="Seconds that a request may wait; one that would wait longer is answered 503.")
 ]
+Batching = Annotated[
+    bool, typer.Option("--batching", help="Let predict calls share batches, by TensorFlow Serving's defaults.")
+]
+BatchingFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="The same, as a TensorFlow Serving batching file says."),
+]
 MaxCandidates = Annotated[int, typer.Option(min=1, help="Candidates of one request.")]
 MaxBodyBytes = Annotated[int, typer.Option(min=1, help="Bytes of one request body.")]
 BodyTimeout = Annotated[float, typer.Option(help="Seconds in which a body has to arrive.")]
@@ -83,6 +90,8 @@ class ServeFlags(WatchFlags, OperationFlags):
     rank_threads: RankThreads = 1
     max_waiting: MaxWaiting = 256
     max_wait: MaxWait = 2.0
+    batching: Batching = False
+    batching_file: BatchingFile = None
     max_candidates: MaxCandidates = 20_000
     max_body_bytes: MaxBodyBytes = 32 << 20
     body_timeout: BodyTimeout = 30.0

@@ -15,7 +15,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -23,13 +23,18 @@ from typing import Any, Final
 import uvicorn
 
 from recserve.errors import ConfigError, InvariantError, RecserveError
+from recserve.serving.batching.model import BatchedModel
+from recserve.serving.batching.parameters import BatchingParameters
+from recserve.serving.batching.queue import BatchQueue
 from recserve.serving.body import Receive, Scope, Send
 from recserve.serving.contract import OpenModel, RecordSink, ServedModel
 from recserve.serving.dialects import DEFAULT_DIALECT, DIALECTS, App, Companion, Port, Serving
 from recserve.serving.gate import gate
 from recserve.serving.http_protocol import TURN, bounded_protocol
+from recserve.serving.inference import tensor_model
 from recserve.serving.lifecycle.lifecycle import Lifecycle
 from recserve.serving.lifecycle.options import LifecycleOptions
+from recserve.serving.lifecycle.warmup import WarmUp
 from recserve.serving.messages import Limits
 from recserve.serving.metrics import RequestMetrics
 from recserve.serving.metrics_sources import watch_process
@@ -47,6 +52,9 @@ from recserve.serving.workers.seat import Seat
 
 BACKLOG: Final = 2048
 """Connections that the system keeps until the event loop accepts them."""
+
+_BATCHED_CALLS: Final = 32
+"""Calls that may wait for batches at once."""
 
 _log: Final = logging.getLogger("recserve.serving")
 
@@ -67,7 +75,9 @@ class ServeOptions:
         drain_s: seconds that running requests have to end after SIGTERM or SIGINT.
         allows_cross_origin: whether web pages of other origins may call the TensorFlow Serving routes.
         limits: what one request may ask for.
+        batching: how predict calls share batches; None where each runs by itself.
         lifecycle: models whose versions come and go; None where `bundles` is all there is.
+        warm_up: what a version answers before it serves; None for nothing.
         state_dir: where rollouts are kept for the next start and for other workers; None keeps them in memory.
         answers_tensor_content: whether gRPC answers TensorFlow's tensors as `tensor_content`.
         operations: how requests are guarded, counted, logged and traced; certificates.
@@ -83,8 +93,10 @@ class ServeOptions:
     drain_s: float = 10.0
     allows_cross_origin: bool = False
     limits: Limits = field(default_factory=Limits)
+    batching: BatchingParameters | None = None
     lifecycle: LifecycleOptions | None = None
     state_dir: Path | None = None
+    warm_up: WarmUp | None = field(default_factory=WarmUp)
     answers_tensor_content: bool = False
     operations: Operations = field(default_factory=Operations)
 
@@ -151,8 +163,12 @@ class ServerProcess:
         self._on_ready = on_ready
         self._registry = Registry()
         self._open_model = open_model
-        self._repository = Repository(self._registry, self._open)
+        warm_up = options.warm_up
+        if warm_up is not None:
+            warm_up = replace(warm_up, observe=self._oversight.metrics.observe_warmup)
+        self._repository = Repository(self._registry, self._open, warm_up)
         self._threads: RankThreads | None = None
+        self._batches = None if options.batching is None else BatchQueue(options.batching)
         watched = options.lifecycle
         self._rollouts = Rollouts(self._registry, options.state_dir, wait_s=0.0 if watched is None else 60.0)
         self._oversight.metrics.add_source(self._rollouts.collect)
@@ -170,7 +186,9 @@ class ServerProcess:
         self._rollouts.start()
         for bundle in options.bundles:
             self._registry.expect(bundle)
-        threads = self._threads = RankThreads(options.rank_threads, options.max_waiting, options.max_wait_s)
+        # With batches a call holds its thread while it waits for others.
+        count = options.rank_threads if options.batching is None else max(options.rank_threads, _BATCHED_CALLS)
+        threads = self._threads = RankThreads(count, options.max_waiting, options.max_wait_s)
         listeners: list[socket.socket] = []
         companions: list[Companion] = []
         try:
@@ -286,6 +304,8 @@ class ServerProcess:
         model = self._open_model(*arguments)
         if self._threads is not None and hasattr(model, "pause"):
             model.pause = self._threads.let_others_go_first
+        if self._batches is not None and hasattr(model, "signatures"):
+            return BatchedModel(tensor_model(model), self._batches)
         return model
 
     def _close(self, threads: RankThreads) -> None:
@@ -297,6 +317,8 @@ class ServerProcess:
             _log.warning("A request still runs after %g s; it is abandoned", self._options.drain_s)
         elif not self._registry.close(self._options.drain_s):
             _log.warning("A model could not be closed within %g s", self._options.drain_s)
+        if self._batches is not None:
+            self._batches.close()
         if self._records is not None:
             self._records.close()
         if self._users is not None:

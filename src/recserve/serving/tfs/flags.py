@@ -14,6 +14,7 @@ from recserve.errors import ConfigError
 
 GRPC_PORT: Final = 8500
 REST_PORT: Final = 8501
+EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 - where TensorFlow Serving listens
 
 _TRUE: Final = ("true", "1", "t", "yes", "y", "")
 _FALSE: Final = ("false", "0", "f", "no", "n")
@@ -94,9 +95,9 @@ FLAGS: Final[dict[str, _Flag]] = {
     "num_tflite_interpreters_per_pool": _Flag(int, default="0"),
     "thread_pool_factory_config_file": _Flag(str),
     "use_tflite_model": _Flag(bool, default="false"),
-    "enable_batching": _Flag(bool, default="false"),
+    "enable_batching": _Flag(bool, _switch("--batching")),
     "allow_model_server_to_start_without_models": _Flag(bool, default="false"),
-    "batching_parameters_file": _Flag(str),
+    "batching_parameters_file": _Flag(str, _option("--batching-file")),
     "monitoring_config_file": _Flag(str, _option("--monitoring-config-file")),
     "ssl_config_file": _Flag(str, _option("--grpc-ssl-config-file")),
 }
@@ -160,12 +161,14 @@ def _model(given: Mapping[str, str]) -> list[str]:
 
 
 def _ports(given: Mapping[str, str], others: Sequence[str]) -> list[str]:
-    """The ports; where only the models are TensorFlow Serving's, those of recserve's own options stay."""
-    if any(argument.startswith("--dialect") for argument in others):
+    """Its ports, on every address as there; none where only the models are TensorFlow Serving's."""
+    if any(argument.startswith("--dialect") for argument in others) and not {"port", "rest_api_port"} & given.keys():
         return []
     rest = int(given.get("rest_api_port", "0"))
     ports = ["--dialect", f"grpc:{given.get('port', GRPC_PORT)}"]
-    return [*ports, "--dialect", f"tfs:{rest}"] if rest else ports
+    ports += ["--dialect", f"tfs:{rest}"] if rest else []
+    has_host = any(argument.startswith("--host") for argument in others)
+    return ports if has_host else ["--host", EVERYWHERE, *ports]
 
 
 def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:

@@ -1,0 +1,153 @@
+"""The models of the serving benchmark, as ONNX files, and requests for them on every wire.
+
+A: y = 0.5 x + 2 on 3 values. B: a ranking net of 608-512-256-128-1 on user, item and cross columns. C: target attention
+over a history of 50 with vectors of 96, and a net of 512-256-128-1. Weights are drawn from a fixed seed.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import orjson
+from onnx import TensorProto, helper, numpy_helper, save
+
+Array = np.ndarray[Any, Any]
+_STEPS: Final = 50
+_DIM: Final = 96
+
+
+@dataclass(frozen=True)
+class SetUp:
+    """A model and the tensors of one request.
+
+    Attributes:
+        name: of the model.
+        rows: candidates of the request.
+        inputs: tensor by input name, in the order of the graph.
+    """
+
+    name: str
+    rows: int
+    inputs: Mapping[str, Array]
+
+    def as_json(self) -> bytes:
+        """The body of a TensorFlow Serving predict request, in columns."""
+        return orjson.dumps({"inputs": dict(self.inputs)}, option=orjson.OPT_SERIALIZE_NUMPY)
+
+    def as_raw(self) -> bytes:
+        """The tensors one after the other, little-endian."""
+        return b"".join(np.ascontiguousarray(tensor).tobytes() for tensor in self.inputs.values())
+
+    def as_open_inference(self) -> tuple[bytes, dict[str, str]]:
+        """Body and headers of an Open Inference request with binary tensors."""
+        names = {np.dtype(np.float32): "FP32", np.dtype(np.int64): "INT64"}
+        described = [
+            {
+                "name": name,
+                "shape": list(tensor.shape),
+                "datatype": names[tensor.dtype],
+                "parameters": {"binary_data_size": tensor.nbytes},
+            }
+            for name, tensor in self.inputs.items()
+        ]
+        head = orjson.dumps({"inputs": described, "parameters": {"binary_data_output": True}})
+        return head + self.as_raw(), {"Inference-Header-Content-Length": str(len(head))}
+
+
+class _Graph:
+    """Nodes and weights, as they are added."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.nodes: list[Any] = []
+        self.weights: list[Any] = []
+        self._rng = np.random.default_rng(seed)
+
+    def add(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
+        return output
+
+    def constant(self, name: str, value: Array) -> str:
+        self.weights.append(numpy_helper.from_array(value, name))
+        return name
+
+    def layers(self, prefix: str, x: str, sizes: list[int]) -> str:
+        """Dense layers with ReLU between them."""
+        for n, (rows, columns) in enumerate(itertools.pairwise(sizes)):
+            weight = self._rng.normal(size=(rows, columns), scale=(2 / rows) ** 0.5).astype(np.float32)
+            bias = self._rng.normal(size=columns, scale=0.01).astype(np.float32)
+            w, b = self.constant(f"{prefix}w{n}", weight), self.constant(f"{prefix}b{n}", bias)
+            x = self.add("Add", [self.add("MatMul", [x, w], f"{prefix}m{n}"), b], f"{prefix}a{n}")
+            if n < len(sizes) - 2:
+                x = self.add("Relu", [x], f"{prefix}r{n}")
+        return x
+
+    def save(self, path: Path, inputs: Mapping[str, tuple[Array, list[Any]]], output: str) -> None:
+        types = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.int64): TensorProto.INT64}
+        slots = [
+            helper.make_tensor_value_info(name, types[tensor.dtype], shape) for name, (tensor, shape) in inputs.items()
+        ]
+        self.add("Identity", [output], "y")
+        y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+        graph = helper.make_graph(self.nodes, "g", slots, [y], self.weights)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), str(path))
+
+
+def build_models(base: Path) -> None:
+    """Write `<base>/{a,b,c}/1/model.onnx`."""
+    for name, build in (("a", _build_a), ("b", _build_b), ("c", _build_c)):
+        graph = _Graph()
+        inputs = make_set_up(name, 2).inputs
+        shapes = {key: (tensor, ["N", *tensor.shape[1:]]) for key, tensor in inputs.items()}
+        graph.save(base / name / "1" / "model.onnx", shapes, build(graph))
+
+
+def _build_a(graph: _Graph) -> str:
+    half, two = graph.constant("half", np.float32(0.5)), graph.constant("two", np.float32(2))
+    return graph.add("Add", [graph.add("Mul", ["x", half], "scaled"), two], "moved")
+
+
+def _build_b(graph: _Graph) -> str:
+    return graph.layers("l", graph.add("Concat", ["user", "item", "cross"], "all", axis=1), [608, 512, 256, 128, 1])
+
+
+def _build_c(graph: _Graph) -> str:
+    one = graph.constant("one", np.array([1], np.int64))
+    q = graph.add("Unsqueeze", ["q", one], "q1")
+    shape = graph.add("Shape", ["k"], "shape")
+    wide = graph.add("Expand", [q, shape], "wide")
+    parts = [wide, "k", graph.add("Sub", [wide, "k"], "less"), graph.add("Mul", [wide, "k"], "product")]
+    weights = graph.layers("t", graph.add("Concat", parts, "pairs", axis=2), [4 * _DIM, 512, 256, 1])
+    steps = graph.constant("steps", np.arange(_STEPS, dtype=np.int64).reshape(1, _STEPS))
+    mask = graph.add("Less", [steps, graph.add("Unsqueeze", ["lengths", one], "long")], "mask")
+    two = graph.constant("two", np.array([2], np.int64))
+    real = graph.add("Unsqueeze", [graph.add("Cast", [mask], "as_float", to=TensorProto.FLOAT), two], "real")
+    weighted = graph.add("Mul", [graph.add("Mul", [weights, real], "kept"), "k"], "weighted")
+    pooled = graph.add("ReduceSum", [weighted, one], "pooled", keepdims=0)
+    joined = graph.add("Concat", ["q", pooled, "fields"], "joined", axis=1)
+    return graph.layers("l", joined, [2 * _DIM + 320, 256, 128, 1])
+
+
+def make_set_up(name: str, rows: int) -> SetUp:
+    """A request of so many rows; what is the user's is the same in each."""
+    rng = np.random.default_rng(1)
+
+    def draw(*shape: int) -> Array:
+        return rng.normal(size=shape).astype(np.float32)
+
+    match name:
+        case "a":
+            inputs: dict[str, Array] = {"x": np.array([1.0, 2.0, 5.0], np.float32)}
+        case "b":
+            user = np.repeat(draw(1, 352), rows, axis=0)
+            inputs = {"user": user, "item": draw(rows, 192), "cross": draw(rows, 64)}
+        case _:
+            history = np.repeat(draw(1, _STEPS, _DIM), rows, axis=0)
+            lengths = np.full(rows, 40, np.int64)
+            inputs = {"q": draw(rows, _DIM), "k": history, "lengths": lengths, "fields": draw(rows, 320)}
+    return SetUp(name, rows, inputs)

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from recserve.errors import OverloadedError
+from recserve.serving.batching.parameters import BatchingParameters
+from recserve.serving.batching.queue import BatchQueue
+
+
+def together(calls: list[Callable[[], Any]]) -> list[Any]:
+    """What the calls give or raise, all at once."""
+    results: list[Any] = [None] * len(calls)
+
+    def one(number: int) -> None:
+        try:
+            results[number] = calls[number]()
+        except Exception as error:
+            results[number] = error
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(len(calls))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    return results
+
+
+def test_calls_of_one_key_run_as_one_and_get_their_own_results() -> None:
+    sizes: list[int] = []
+    batches = BatchQueue(BatchingParameters(4, 30.0, 10, 1))
+
+    def run(tasks: list[int]) -> list[Any]:
+        sizes.append(len(tasks))
+        return [ValueError("three") if task == 3 else task * 10 for task in tasks]
+
+    results = together([lambda n=n: batches.submit("key", n, 1, run) for n in range(4)])
+    assert results[:3] == [0, 10, 20]
+    assert isinstance(results[3], ValueError)
+    assert sizes == [4]  # full, long before its timeout
+    batches.close()
+
+
+def test_a_batch_does_not_wait_longer_than_its_timeout() -> None:
+    batches = BatchQueue(BatchingParameters(100, 0.01, 10, 1))
+    assert batches.submit("key", 1, 1, lambda tasks: tasks) == 1
+    with pytest.raises(ZeroDivisionError):
+        batches.submit("key", 1, 1, lambda _: [1 // 0])
+    batches.close()
+    with pytest.raises(OverloadedError):
+        batches.submit("key", 1, 1, lambda tasks: tasks)
+
+
+def test_one_batch_more_than_may_wait_is_refused_in_the_words_of_tensorflow_serving() -> None:
+    gate, entered = threading.Event(), threading.Event()
+    batches = BatchQueue(BatchingParameters(1, 0.0, 1, 1))
+
+    def block(tasks: list[int]) -> list[int]:
+        entered.set()
+        assert gate.wait(10)
+        return tasks
+
+    running = threading.Thread(target=lambda: batches.submit("a", 0, 1, block))
+    running.start()
+    assert entered.wait(10)
+    waiting = threading.Thread(target=lambda: batches.submit("b", 0, 1, block))
+    waiting.start()
+    while not batches._batches:
+        pass
+    with pytest.raises(OverloadedError, match="currently 1 batches enqueued and max_enqueued_batches is 1") as caught:
+        batches.submit("c", 0, 1, block)
+    assert caught.value.code == "batch_queue_full"
+    gate.set()
+    running.join(10)
+    waiting.join(10)
+    batches.close()
