@@ -25,7 +25,7 @@ Shadows = Annotated[
 ShadowPercent = Annotated[float, typer.Option(min=0, max=100, help="Share of the calls that shadows are asked.")]
 RuleText = Annotated[
     str | None,
-    typer.Option("--rule", metavar="JSON", help='Judge the canary, such as {"max_error_rate": 0.01, "promotes": true}.'),
+    typer.Option("--rule", metavar="JSON", help='Judge the canary, as in {"max_error_rate": 0.01, "promotes": true}.'),
 ]
 Action = Annotated[bool, typer.Option(help="Do that now.")]
 

@@ -11,9 +11,9 @@ import typer
 from recserve.errors import ConfigError
 
 if TYPE_CHECKING:
+    from recserve.samples.records import ServedRecord
     from recserve.serving.lifecycle.options import LifecycleOptions
-
-NEVER_S = -1.0
+    from recserve.serving.lifecycle.warmup import RecordedCall, WarmUp
 
 Base = Annotated[
     list[str] | None,
@@ -54,8 +54,11 @@ StateDir = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Keep rollouts and reloaded configurations for the next start.")
 ]
 CacheDir = Annotated[Path | None, typer.Option(metavar="DIR", help="Where remote versions are copied to.")]
-WarmUp = Annotated[bool, typer.Option(help="Answer the warm-up requests of a version before it serves.")]
+IsWarmedUp = Annotated[bool, typer.Option(help="Answer the warm-up requests of a version before it serves.")]
 WarmUpTimes = Annotated[int, typer.Option(min=1, help="How often each of them is answered.")]
+WarmUpRecords = Annotated[
+    Path | None, typer.Option(metavar="PATH", help="Let rankers answer these served records before they serve.")
+]
 TensorContent = Annotated[
     bool, typer.Option("--tensor-content", help="Answer TensorFlow's gRPC tensors as bytes; faster for both sides.")
 ]
@@ -81,8 +84,9 @@ class WatchFlags:
     unavailable_labels: AnyLabel = False
     state_dir: StateDir = None
     cache_dir: CacheDir = None
-    warm_up: WarmUp = True
+    warm_up: IsWarmedUp = True
     warm_up_times: WarmUpTimes = 1
+    warm_up_records: WarmUpRecords = None
     tensor_content: TensorContent = False
 
 
@@ -138,3 +142,39 @@ def parse_base(text: str) -> tuple[str, str]:
     if not name or not place:
         raise ConfigError("names no model", where=f"--base {text}", hint="Write NAME=DIR.")
     return name, place if "://" in place else str(Path(place).absolute())
+
+
+def warm_up(flags: WatchFlags) -> WarmUp | None:
+    """What versions answer before they serve; None for nothing.
+
+    Raises:
+        DataError: the records cannot be read.
+    """
+    if not flags.warm_up:
+        return None
+    from recserve.serving.lifecycle.warmup import MAX_RECORDS, WarmUp
+
+    if flags.warm_up_records is None:
+        return WarmUp(flags.warm_up_times)
+    from recserve.samples.records import decode_records, read_records
+
+    table = read_records(flags.warm_up_records)
+    latest = table.slice(max(0, table.num_rows - MAX_RECORDS))
+    return WarmUp(flags.warm_up_times, [recorded_call(record) for record in decode_records(latest)])
+
+
+def recorded_call(record: ServedRecord) -> RecordedCall:
+    """The request of a served record; candidates that were not answered are not in it."""
+    import numpy as np
+
+    from recserve.serving.candidates import ITEM_ID
+    from recserve.serving.lifecycle.warmup import RecordedCall
+
+    ids = list(record.item_ids)
+    columns = {name: list(cells) for name, cells in record.candidate_columns.items()}
+    items = {
+        ids[place]: {name: list(cells)[row] for name, cells in record.item_columns.items()}
+        for row, place in enumerate(np.asarray(record.inline, np.int64).tolist())
+    }
+    candidates = {ITEM_ID: ids, **columns} if columns else ids
+    return RecordedCall(record.model_name, record.user, record.context, candidates, items or None)

@@ -12,13 +12,13 @@ def said(*arguments: str, **environment: str) -> list[str]:
 
 def test_a_model_server_command_line_starts_the_same_ports_and_models() -> None:
     line = said("--port=8500", "--rest_api_port=8501", "--model_name=ctr", "--model_base_path=/models/ctr")
-    assert line == ["--base", "ctr=/models/ctr", "--dialect", "grpc:8500", "--dialect", "tfs:8501"]
+    assert line == ["--base", "ctr=/models/ctr", "--host", "0.0.0.0", "--dialect", "grpc:8500", "--dialect", "tfs:8501"]
 
 
 def test_names_ports_and_values_have_the_model_servers_defaults() -> None:
-    assert said("--model_base_path", "/m") == ["--base", "default=/m", "--dialect", "grpc:8500"]
+    assert said("--model_base_path", "/m") == ["--base", "default=/m", "--host", "0.0.0.0", "--dialect", "grpc:8500"]
     assert said("--model_config_file=/m.cfg", "--rest_api_port", "9") == [
-        *("--dialect", "grpc:8500", "--dialect", "tfs:9", "--model-config-file", "/m.cfg")
+        *("--host", "0.0.0.0", "--dialect", "grpc:8500", "--dialect", "tfs:9", "--model-config-file", "/m.cfg")
     ]
 
 
@@ -33,7 +33,7 @@ def test_flags_of_the_lifecycle_reach_the_options() -> None:
         "--noenable_model_warmup",
         "--enable_serialization_as_tensor_content=true",
     )
-    assert line[4:] == [
+    assert line[6:] == [
         *("--poll", "-1", "--load-retries", "3", "--retry-seconds", "0.5", "--load-threads", "2"),
         *("--unavailable-labels", "--no-warm-up", "--tensor-content"),
     ]
@@ -47,7 +47,10 @@ def test_what_has_no_meaning_is_told_once_and_defaults_are_not() -> None:
 
 
 def test_the_containers_environment_is_the_command_line_where_there_is_none() -> None:
-    assert said(MODEL_NAME="ctr") == [*("--base", "ctr=/models/ctr", "--dialect", "grpc:8500", "--dialect", "tfs:8501")]
+    assert said(MODEL_NAME="ctr") == [
+        *("--base", "ctr=/models/ctr", "--host", "0.0.0.0"),
+        *("--dialect", "grpc:8500", "--dialect", "tfs:8501"),
+    ]
     assert said(MODEL_BASE_PATH="/srv/")[1] == "model=/srv/model"
     assert said("models", MODEL_NAME="ctr") == ["models"]
 
@@ -57,7 +60,9 @@ def test_own_command_lines_stay_as_they_are() -> None:
         assert said(*line) == line
 
 
-def test_own_dialects_win_over_the_model_servers_ports() -> None:
+def test_own_ports_stay_and_come_first() -> None:
+    line = said("--model_base_path=/m", "--port=1", "--dialect", "oip:2", "--host", "::1")
+    assert line == ["--dialect", "oip:2", "--host", "::1", "--base", "default=/m", "--dialect", "grpc:1"]
     assert said("--model_base_path=/m", "--dialect", "oip:1") == ["--dialect", "oip:1", "--base", "default=/m"]
 
 
