@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import pytest
+from onnx import numpy_helper
 
 from recserve.network.draft import Draft
 from recserve.network.rewrites import PASSES, Rewrite
@@ -234,6 +235,24 @@ def interleaved(g: Any) -> None:
     g.output(g.linear(flat, 16, 3), dims=(3,))
 
 
+def joined_sequence(g: Any) -> None:
+    """The item asks [history; item]; the keys and the values are the same."""
+    hist, item = sequence(g)
+    whole = g.op("Concat", hist, item, axis=1)
+    keys = g.op("MatMul", whole, g.weight(4, 3))
+    values = g.op("MatMul", whole, g.weight(4, 5))
+    scores = g.op("MatMul", g.op("MatMul", item, g.weight(4, 3)), g.op("Transpose", keys, perm=[0, 2, 1]))
+    g.output(total(g, g.op("MatMul", g.op("Softmax", scores, axis=-1), values)), dims=(5,))
+
+
+def repeated_by_ones(g: Any) -> None:
+    hist, item = sequence(g)
+    ones = g.op("ConstantOfShape", g.op("Concat", g.op("Shape", hist, start=0, end=2), g.ints(1), axis=0),
+                value=numpy_helper.from_array(np.ones(1, np.float32)))  # fmt: skip
+    pairs = g.op("Concat", g.op("Mul", item, ones), hist, axis=2)
+    g.output(total(g, g.op("Relu", g.op("MatMul", pairs, g.weight(8, 3)))), dims=(3,))
+
+
 GRAPHS: dict[str, Callable[[Any], None]] = {
     "spell_out_gemm": gemm,
     "spell_out_batch_norm": batch_norm,
@@ -272,6 +291,9 @@ GRAPHS: dict[str, Callable[[Any], None]] = {
     "split_pair_products": weighted_pairs,
     "flatten_by_piece": interleaved,
     "select_from_pieces": choices,
+    "expand_last": repeated_by_ones,
+    "split_products": joined_sequence,
+    "split_contractions": joined_sequence,
 }
 
 

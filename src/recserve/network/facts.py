@@ -10,7 +10,7 @@ Axis letters: N candidates, L steps, d width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -146,6 +146,27 @@ class Step:
         name = f"{value}.{axis}"
         self._origins[name] = Origin(value, axis, self.rate)
         return named(name)
+
+    def known_sum(self, left: Size, right: Size) -> Size | None:
+        """The sum of two sizes if some axis has it."""
+        name = _sum_name((left, right))
+        return named(name) if name in self._origins else None
+
+    def total(self, sizes: Sequence[Size], axis: int) -> Size:
+        """The sum of sizes as an axis of the output. Sums of the same sizes have one name, read at the rarer rate."""
+        if all(size.is_static for size in sizes):
+            return Size(sum(size.factor for size in sizes))
+        name = _sum_name(sizes)
+        known = self._origins.get(name)
+        if known is None or (known.rate is Rate.CANDIDATE and self.rate is Rate.REQUEST):
+            self._origins[name] = Origin(str(self.node.outputs[0].name), axis, self.rate)
+        return named(name)
+
+
+def _sum_name(sizes: Sequence[Size]) -> str:
+    whole = sum(size.factor for size in sizes if size.is_static)
+    texts = [*sorted(str(size) for size in sizes if not size.is_static), *([str(whole)] if whole else [])]
+    return f"({'+'.join(texts)})"
 
 
 Rule = Callable[[Step], list[Layout] | None]

@@ -12,6 +12,7 @@ from typing import Final
 
 from recserve.network.draft import Draft
 from recserve.network.rewrites.affine import split_affine
+from recserve.network.rewrites.attention import split_contractions, split_products
 from recserve.network.rewrites.concats import (
     flatten_concats,
     gather_to_slice,
@@ -21,7 +22,7 @@ from recserve.network.rewrites.concats import (
     split_to_slices,
 )
 from recserve.network.rewrites.einsums import spell_out_einsum
-from recserve.network.rewrites.expands import drop_expands, push_through_expands
+from recserve.network.rewrites.expands import drop_expands, expand_last, push_through_expands
 from recserve.network.rewrites.pairs import pairs_as_product, split_pair_products
 from recserve.network.rewrites.plain import (
     fold_scale,
@@ -79,10 +80,13 @@ PASSES: Final[tuple[Rewrite, ...]] = (
     split_pair_products,
     flatten_by_piece,
     select_from_pieces,
+    split_products,
+    split_contractions,
     split_reductions,
     split_affine,
     push_through_expands,
     drop_expands,
+    expand_last,
     sums_of_products,
     request_on_the_right,
     group_pieces,

@@ -19,10 +19,11 @@ from recserve.network.rules.axes import normal
 from recserve.network.rules.elementwise import UNARY
 from recserve.network.rules.reductions import reduced_axes
 from recserve.network.rules.shapes import axes_of
-from recserve.network.sizes import static
-from recserve.rates import Rate
+from recserve.network.sizes import ONE, Size, static
+from recserve.rates import Rate, join
 
 _MERGEABLE: Final[dict[str, str]] = {"ReduceSum": "Add", "ReduceMax": "Max", "ReduceMin": "Min"}
+_END: Final = 2**62
 _PAIRWISE: Final = frozenset({"Add", "Sub", "Mul", "Div", "Pow", "Max", "Min"})
 
 
@@ -52,9 +53,14 @@ def mixed(draft: Draft, value: ir.Value | None) -> Mixed | None:
     if fact.dims is None or fact.rate is not Rate.CANDIDATE:
         return None
     pieces = tuple(v for v in node.inputs if v is not None)
-    if all(draft.rate(p) is Rate.CANDIDATE for p in pieces):
+    if not any(has_rarer(draft, p) for p in pieces):
         return None
     return Mixed(node, pieces, normal(node.attributes["axis"].as_int(), len(fact.dims)))
+
+
+def has_rarer(draft: Draft, value: ir.Value) -> bool:
+    """The value has a rarer rate than the candidates', or is a concatenation with such a piece."""
+    return draft.rate(value) is not Rate.CANDIDATE or mixed(draft, value) is not None
 
 
 def step_of(draft: Draft, node: ir.Node) -> Step:
@@ -99,7 +105,8 @@ def push_into_concats(draft: Draft) -> None:
     """`f([a, b]) = [f(a), f(b)]` for an op f that does not mix elements across the pieces.
 
     That is so for elementwise ops (also with a scalar, or with a vector cut like the pieces), for two concatenations
-    cut alike, for reshapes that keep whole pieces, transpositions, reductions along other axes, and slices.
+    cut alike, for reshapes that keep whole pieces, transpositions, reductions and norms along other axes, products of
+    rows with a weight matrix, and slices.
     """
     for node in draft.nodes():
         if draft.fact(node.outputs[0]).is_opaque or not node.inputs:
@@ -169,35 +176,59 @@ def _push_unary(draft: Draft, node: ir.Node) -> ir.Value | None:
 
 
 def _push_pairwise(draft: Draft, node: ir.Node) -> ir.Value | None:
-    """Both inputs are concatenations cut alike, or one is a weight that is the same along the axis or can be cut."""
+    """Both inputs are concatenations cut alike; or one is the same along the axis, or can be cut like the other."""
     left, right = node.inputs
     found = [mixed(draft, left), mixed(draft, right)]
     pivot = found[0] or found[1]
-    if pivot is None:
+    if pivot is None or left is None or right is None:
         return None
-    if pivot.widths(draft) is None:
-        return None
-    columns = [_cut_like(draft, v, f, pivot) for v, f in zip((left, right), found, strict=True)]
+    columns = [_cut_like(draft, v, f, pivot, node) for v, f in zip((left, right), found, strict=True)]
     if columns[0] is None or columns[1] is None:
         return None
-    return _each(draft, node, pivot.axis, list(zip(*columns, strict=True)))
+    pairs = list(zip(*columns, strict=True))
+    is_gain = any(
+        join(draft.rate(v) for v in pair) is not Rate.CANDIDATE or any(mixed(draft, v) for v in pair) for pair in pairs
+    )
+    return _each(draft, node, pivot.axis, pairs) if is_gain else None
 
 
-def _cut_like(draft: Draft, value: ir.Value | None, found: Mixed | None, pivot: Mixed) -> list[ir.Value] | None:
+def _cut_like(draft: Draft, value: ir.Value, found: Mixed | None, pivot: Mixed, node: ir.Node) -> list[ir.Value] | None:
     """The pieces of an operand that go with the pieces of `pivot`; None if it cannot be cut so."""
-    widths, rank = pivot.widths(draft), pivot.rank(draft)
-    if found is not None:
-        is_alike = found.axis == pivot.axis and found.widths(draft) == widths and found.rank(draft) == rank
-        return list(found.pieces) if is_alike else None
-    array = draft.array(value)
-    if array is None or value is None or widths is None or array.ndim > rank:
+    rank, dims = pivot.rank(draft), draft.fact(value).dims
+    sizes = [draft.dims(p)[pivot.axis] for p in pivot.pieces]
+    if found is not None and found.axis == pivot.axis and found.rank(draft) == rank:
+        own_sizes = [draft.dims(p)[found.axis] for p in found.pieces]
+        if own_sizes == sizes:
+            return list(found.pieces)
+    if dims is None or len(dims) > rank:
         return None
-    own = pivot.axis - rank + array.ndim
-    if own < 0 or array.shape[own] == 1:
-        return [value] * len(widths)
-    if array.shape[own] != sum(widths):
+    own = pivot.axis - rank + len(dims)
+    if own < 0 or dims[own] == ONE:
+        return [value] * len(sizes)
+    array, widths = draft.array(value), static(sizes)
+    if array is not None and widths is not None:
+        if array.shape[own] != sum(widths):
+            return None
+        return [draft.constant(piece) for piece in np.split(array, np.cumsum(widths)[:-1], axis=own)]
+    if found is not None or dims[own] != draft.dims(pivot.node.outputs[0])[pivot.axis]:
         return None
-    return [draft.constant(piece) for piece in np.split(array, np.cumsum(widths)[:-1], axis=own)]
+    return None if draft.rate(value) is Rate.CANDIDATE else cut(draft, value, sizes, own, node)
+
+
+def cut(draft: Draft, value: ir.Value, sizes: Sequence[Size], axis: int, node: ir.Node) -> list[ir.Value] | None:
+    """Slices of a value of the given sizes, of which at most one is dynamic: what follows it counts from the end."""
+    dynamic = [k for k, size in enumerate(sizes) if not size.is_static]
+    if len(dynamic) > 1:
+        return None
+    middle = dynamic[0] if dynamic else len(sizes)
+    pieces: list[ir.Value] = []
+    for k in range(len(sizes)):
+        before, after = sum(s.factor for s in sizes[:k]), sum(s.factor for s in sizes[k + 1 :])
+        start = before if k <= middle else -after - sizes[k].factor
+        stop = before + sizes[k].factor if k < middle else (-after if after else _END)
+        bounds = [draft.axis_constant([x]) for x in (start, stop, axis)]
+        pieces.append(draft.emit("Slice", [value, *bounds], node))
+    return pieces
 
 
 def _push_reshape(draft: Draft, node: ir.Node) -> ir.Value | None:
@@ -209,6 +240,9 @@ def _push_reshape(draft: Draft, node: ir.Node) -> ir.Value | None:
     axis = found.axis
     if len(after) <= axis or before[:axis] != after[:axis]:
         return None
+    if len(after) > axis and before[: axis + 1] == after[: axis + 1] and static(after[axis + 1 :]) is not None:
+        kept = draft.axis_constant([*[0] * (axis + 1), *(d.factor for d in after[axis + 1 :])])
+        return draft.emit("Concat", [draft.emit("Reshape", [p, kept], node) for p in found.pieces], node, axis=axis)
     inner, sizes = static(after[axis + 1 :]), [static(draft.dims(p)[axis:]) for p in found.pieces]
     if inner is None or any(s is None for s in sizes):
         return None
@@ -274,10 +308,24 @@ def _push_slice(draft: Draft, node: ir.Node) -> ir.Value | None:
         return _each(draft, node, found.axis, [[p, *node.inputs[1:]] for p in found.pieces])
     widths = found.widths(draft)
     steps = step.static_content(4) if step.fact(4) is not None else (1,)
-    if len(axes) > 1 or steps != (1,) or widths is None:
+    if len(axes) > 1 or steps != (1,):
         return None
+    if widths is None:
+        return _slice_of_last(draft, node, found, starts[0], ends[0])
     taken = range(sum(widths))[starts[0] : ends[0]]
     return _slices(draft, node, found, widths, taken)
+
+
+def _slice_of_last(draft: Draft, node: ir.Node, found: Mixed, start: int, end: int) -> ir.Value | None:
+    """Of a concatenation of dynamic size: elements counted from the end that are all in the last piece."""
+    last = draft.dims(found.pieces[-1])[found.axis]
+    if not last.is_static or not -last.factor <= start < 0:
+        return None
+    if end < _END and not start < end < 0:
+        return None
+    taken = range(last.factor)[start : end if end < 0 else None]
+    bounds = [draft.axis_constant([x]) for x in (taken.start, taken.stop, found.axis)]
+    return draft.emit("Slice", [found.pieces[-1], *bounds], node)
 
 
 def _slices(draft: Draft, node: ir.Node, found: Mixed, widths: tuple[int, ...], taken: range) -> ir.Value | None:
@@ -327,14 +375,33 @@ def gather_to_slice(draft: Draft) -> None:
             continue
         dims = draft.dims(found.node.outputs[0])
         axis = normal(step_of(draft, node).int_of("axis", 0), len(dims))
-        if axis != found.axis or not dims[axis].is_static:
+        start = int(index.reshape(-1)[0])
+        if axis != found.axis or (start >= 0 and not dims[axis].is_static):
             continue
-        start = int(index.reshape(-1)[0]) % dims[axis].factor
-        bounds = [draft.axis_constant([x]) for x in (start, start + 1, axis)]
+        start = start % dims[axis].factor if dims[axis].is_static else start
+        bounds = [draft.axis_constant([x]) for x in (start, _END if start == -1 else start + 1, axis)]
         result = draft.emit("Slice", [found.node.outputs[0], *bounds], node)
         if index.ndim == 0:
             result = draft.emit("Squeeze", [result, draft.axis_constant([axis])], node)
         draft.replace(node.outputs[0], result, "gather_to_slice", f"element {start} of axis {axis}")
+
+
+def _push_matmul(draft: Draft, node: ir.Node) -> ir.Value | None:
+    """`[a; b] @ W = [a @ W; b @ W]` for weights W and pieces that are rows, not columns."""
+    found, weight = mixed(draft, node.inputs[0]), draft.array(node.inputs[1])
+    if found is None or weight is None or weight.ndim != 2 or found.axis == found.rank(draft) - 1:
+        return None
+    return _each(draft, node, found.axis, [[p, node.inputs[1]] for p in found.pieces])
+
+
+def _push_norm(draft: Draft, node: ir.Node) -> ir.Value | None:
+    """LayerNormalization and Softmax along other axes."""
+    found = mixed(draft, node.inputs[0])
+    if found is None or len(node.outputs) > 1 or draft.facts.opset < 13:
+        return None
+    axis = normal(step_of(draft, node).int_of("axis", -1), found.rank(draft))
+    is_along = found.axis == axis if node.op_type == "Softmax" else found.axis >= axis
+    return None if is_along else _each(draft, node, found.axis, [[p, *node.inputs[1:]] for p in found.pieces])
 
 
 _Push = tuple[Callable[[ir.Node], bool], Callable[[Draft, ir.Node], "ir.Value | None"]]
@@ -346,4 +413,6 @@ _PUSHES: Final[tuple[_Push, ...]] = (
     (lambda n: n.op_type in ("Squeeze", "Unsqueeze"), _push_view),
     (lambda n: n.op_type.startswith("Reduce"), _push_reduction),
     (lambda n: n.op_type == "Slice", _push_slice),
+    (lambda n: n.op_type == "MatMul", _push_matmul),
+    (lambda n: n.op_type in ("LayerNormalization", "Softmax"), _push_norm),
 )

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import onnx_ir as ir
 
+from recserve.network.cut import ASSUMED_SIZE
 from recserve.network.draft import Draft
 from recserve.network.rules.elementwise import BROADCASTING, UNARY, broadcast_dims
-from recserve.network.sizes import Dims
+from recserve.network.sizes import Dims, elements
+from recserve.rates import Rate
+
+_PAIRWISE: Final = frozenset({"Add", "Div", "Max", "Min", "Mul", "Pow", "Sub"})
 
 
 def drop_expands(draft: Draft) -> None:
@@ -46,6 +52,38 @@ def push_through_expands(draft: Draft) -> None:
         inner = draft.copy(node, [source, *node.inputs[1:]], node)
         result = draft.emit("Expand", [inner, target], node)
         draft.replace(node.outputs[0], result, "push_through_expands", f"{node.op_type} before the repetition")
+
+
+def expand_last(draft: Draft) -> None:
+    """`f(Expand(x, s), y) = Expand(f(x, y), s)` where y is no larger than x: the repetition comes last.
+
+    A query times a constant of the shape of the keys, which some write to repeat it, is the repeated query.
+    """
+    for node in draft.nodes():
+        out = draft.fact(node.outputs[0])
+        if node.op_type not in _PAIRWISE or out.dims is None or out.rate is not Rate.CANDIDATE:
+            continue
+        left, right = node.inputs
+        for value, other in ((left, right), (right, left)):
+            source = _expanded(draft, value)
+            if value is None or other is None or source is None:
+                continue
+            dims = [draft.fact(v).dims for v in (source, other)]
+            known = [d for d in dims if d is not None]
+            small = broadcast_dims(known) if len(known) == 2 else None
+            if small is None or elements(small, ASSUMED_SIZE) >= elements(out.dims, ASSUMED_SIZE):
+                continue
+            inner = draft.copy(node, [source if v is value else v for v in node.inputs], node)
+            result = draft.emit("Expand", [inner, _shape_of(value)], node)
+            if draft.fact(result).dims == out.dims:
+                draft.replace(node.outputs[0], result, "expand_last", f"{node.op_type} before the repetition")
+            break
+
+
+def _shape_of(value: ir.Value) -> ir.Value | None:
+    """The shape input of an Expand or ConstantOfShape."""
+    node = value.producer()
+    return None if node is None else node.inputs[0 if node.op_type == "ConstantOfShape" else 1]
 
 
 def _expanded(draft: Draft, value: ir.Value | None) -> ir.Value | None:

@@ -31,8 +31,7 @@ def _concat(step: Step) -> list[Layout] | None:
     for k in range(rank):
         sizes = {s[k] for s in shapes}
         if k == axis:
-            is_static = all(s[k].is_static for s in shapes)
-            dims.append(Size(sum(s[k].factor for s in shapes)) if is_static else step.fresh(k))
+            dims.append(step.total([s[k] for s in shapes], k))
         elif k in rows and len(sizes) > 1:
             return None
         else:

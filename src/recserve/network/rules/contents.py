@@ -102,7 +102,7 @@ def _reshape(step: Step, content: Content) -> _Answer:
     return ((Size(len(content)),) if target else ()), content
 
 
-def _pairs(combine: Callable[[Size, Size], Size | None]) -> Callable[[Step, Content], _Answer]:
+def _pairs(combine: Callable[[Step, Size, Size], Size | None]) -> Callable[[Step, Content], _Answer]:
     def handler(step: Step, left: Content) -> _Answer:
         right = step.content(1)
         if right is None or (len(left) != len(right) and 1 not in (len(left), len(right))):
@@ -112,23 +112,25 @@ def _pairs(combine: Callable[[Size, Size], Size | None]) -> Callable[[Step, Cont
         wide_right = right * count if len(right) == 1 else right
         dims = max(step.dims(0), step.dims(1), key=len)
         pairs = zip(wide_left, wide_right, strict=True)
-        result = tuple(None if a is None or b is None else combine(a, b) for a, b in pairs)
+        result = tuple(None if a is None or b is None else combine(step, a, b) for a, b in pairs)
         return (dims if not dims else (Size(count),)), result
 
     return handler
 
 
-def _add(left: Size, right: Size) -> Size | None:
+def _add(step: Step, left: Size, right: Size) -> Size | None:
     if left.names == right.names:
         return Size(left.factor + right.factor, left.names)
-    return right if left == Size(0) else left if right == Size(0) else None
+    if Size(0) in (left, right):
+        return right if left == Size(0) else left
+    return step.known_sum(left, right) if min(left.factor, right.factor) > 0 else None
 
 
-def _subtract(left: Size, right: Size) -> Size | None:
-    return _add(left, Size(-right.factor, right.names))
+def _subtract(step: Step, left: Size, right: Size) -> Size | None:
+    return _add(step, left, Size(-right.factor, right.names))
 
 
-def _equal(left: Size, right: Size) -> Size | None:
+def _equal(_step: Step, left: Size, right: Size) -> Size | None:
     """1 or 0; a symbolic size equals no negative number."""
     if left == right:
         return ONE
@@ -164,8 +166,8 @@ _HANDLERS: Final[dict[str, Callable[[Step, Content], _Answer]]] = {
     "Reshape": _reshape,
     "Equal": _pairs(_equal),
     "Where": _where,
-    "Mul": _pairs(lambda a, b: a * b),
+    "Mul": _pairs(lambda _, a, b: a * b),
     "Add": _pairs(_add),
     "Sub": _pairs(_subtract),
-    "Div": _pairs(lambda a, b: a.divide(b)),
+    "Div": _pairs(lambda _, a, b: a.divide(b)),
 }
