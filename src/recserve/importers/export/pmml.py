@@ -80,7 +80,9 @@ def _apply(function: str, *arguments: Element) -> Element:
     return _element("Apply", *arguments, function=function)
 
 
-def _constant(value: float | str | bool) -> Element:
+def _constant(value: float | str | bool | None) -> Element:
+    if value is None:
+        raise ConfigError("a table holds a missing value", code="not_exportable", hint="Serve the model with recserve")
     if isinstance(value, bool):
         found, kind = str(value).lower(), "boolean"
     else:
@@ -152,6 +154,8 @@ class _Writer:
             if node.params["value"] is None:
                 raise refuse(node, "that is missing")
             return _constant(node.params["value"])
+        if number not in self.names:
+            raise refuse(node, "as a value of its own")
         return _element("FieldRef", field=self.names[number])
 
     def _add(self, node: Node) -> None:
@@ -199,6 +203,13 @@ class _Writer:
         elif not self.checks.is_false(node.args[1]):
             raise refuse(node, f"({node.params['message']})")
         return node.args[0]
+
+    def hold(self, node: Node, result: int, expression: Element) -> Element:
+        """A field of its own for a part of an expression that is read more than once; a reference to it."""
+        name = self._free(f"v{result} in")
+        field = _element("DerivedField", expression, name=name, optype="continuous", dataType="double")
+        (self.late if any(number in self.is_late for number in node.args) else self.early).append(field)
+        return _element("FieldRef", field=name)
 
     def _derive(self, node: Node, result: int, expression: Element) -> None:
         dtype = self.graph.dtype_of(result)
@@ -278,7 +289,7 @@ class _Writer:
             )
 
     def _tree(self, node: Node, found: Sequence[Branch], root: int, place: int) -> Element:
-        names = [self._ref(number).get("field") for number in node.args]
+        names = [self.names.get(number) for number in node.args]
         values = node.params["values"]
 
         def grow(number: int, predicate: Element) -> Element:
@@ -384,7 +395,7 @@ def _dense(w: _Writer, node: Node) -> list[Element]:
         weights = node.params["weights"][:, unit].tolist()
         terms = [_apply("*", w._ref(arg), _constant(x)) for arg, x in zip(node.args, weights, strict=True)]
         total = _chain("+", [*terms, _constant(float(node.params["bias"][unit]))])
-        activated = _activate(node.params["activation"], total)
+        activated = _activate(node.params["activation"], w.hold(node, node.results[unit], total))
         if activated is None:
             raise refuse(node, f"with the activation {node.params['activation']!r}")
         found.append(activated)
@@ -398,8 +409,15 @@ def _activate(activation: str, x: Element) -> Element | None:
     if activation == "rectifier":
         return _apply("if", _apply("greaterThan", x, _constant(0.0)), copy.deepcopy(x), _constant(0.0))
     if activation == "logistic":
-        minus = _apply("*", x, _constant(-1.0))
-        return _apply("/", _constant(1.0), _apply("+", _constant(1.0), _apply("exp", minus)))
+        # Of a function without a finite result the standard's evaluators fail the row: exp must not overflow.
+        low = _apply("exp", copy.deepcopy(x))
+        minus = _apply("*", copy.deepcopy(x), _constant(-1.0))
+        return _apply(
+            "if",
+            _apply("lessThan", x, _constant(0.0)),
+            _apply("/", low, _apply("+", _constant(1.0), copy.deepcopy(low))),
+            _apply("/", _constant(1.0), _apply("+", _constant(1.0), _apply("exp", minus))),
+        )
     function = {"tanh": "tanh", "exponential": "exp"}.get(activation)
     return None if function is None else _apply(function, x)
 
