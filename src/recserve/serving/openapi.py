@@ -126,6 +126,15 @@ ROUTES: Final[dict[str, tuple[Route, ...]]] = {
         Route("post", "/models/{model}/invoke", "Invoke a model", "Any", "Any"),
     ),
     "mlflow": (*_COMMON, *_MLFLOW),
+    "admin": (
+        *_COMMON,
+        Route("get", "/versions", "The versions of the models and their states"),
+        Route("get", "/rollouts/{model}", "The rollout of a model"),
+        Route("put", "/rollouts/{model}", "Begin or change a rollout", "Object"),
+        Route("delete", "/rollouts/{model}", "End a rollout"),
+        Route("post", "/rollouts/{model}/promote", "Let the new version answer all calls"),
+        Route("post", "/rollouts/{model}/roll_back", "Let the old version answer all calls"),
+    ),
     "invocations": (*_COMMON, *_MLFLOW[:3], _EXECUTION, _INVOKE),
 }
 """What each HTTP dialect answers."""

@@ -63,7 +63,7 @@ class Guard:
         def check(model: str) -> None:
             rule = next((rule for rule in rules if rule.fits_model(model)), None)
             if rule is None or not rule.admits(token):
-                raise _refusal(f"{what} of model {model!r}", token)
+                raise _refusal(f"{what} of model {model!r}" if model else what, token)
 
         if not target.names_later:
             check(target.model)

@@ -18,7 +18,7 @@ KINDS: Final[tuple[Kind, ...]] = ("infer", "read", "admin", "health", "metrics")
 _HEALTH: Final = re.compile(r"/(livez|readyz|healthz|ping|health|v2/health/(live|ready))/?")
 _METRICS: Final = re.compile(r"/(metrics|monitoring/.*)")
 _ADMIN: Final = re.compile(
-    r"(?i)/(admin|v1/users|v2/repository/(?!index)|v2/trace|v2/logging)(/.*|:.*|)|/v2/repository/models/.*"
+    r"(?i)/(admin|rollouts|versions|v1/users|v2/repository/(?!index)|v2/trace|v2/logging)(/.*|:.*|)|/v2/repository/models/.*"
 )
 _MODEL: Final = re.compile(r"(?i)/(?:v1/models|v2/models|v2/repository/models|models)/([^/:]+)")
 _READING_POSTS: Final = re.compile(r"/v2/repository/index/?")
