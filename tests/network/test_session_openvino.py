@@ -38,10 +38,14 @@ def test_float32_is_that_of_onnx_runtime_in_every_thread(sketch: Any) -> None:
             np.testing.assert_allclose(found["ctr"], exact.run(feed)["ctr"], rtol=1e-5, atol=1e-6)
 
 
-def test_rows_that_are_not_contiguous_are_read_right(sketch: Any) -> None:
+def test_rows_that_are_not_contiguous_or_read_only_are_read_right(sketch: Any) -> None:
     model = tower(sketch)
     wide = np.random.default_rng(1).normal(size=(4, 64)).astype(np.float32)
     found = OpenVinoSession(model).run({"item": wide[:, ::2]})["ctr"]
+    fixed = np.broadcast_to(np.float32(0.5), (3, 32))
+    np.testing.assert_allclose(
+        OpenVinoSession(model).run({"item": fixed})["ctr"], Session(model).run({"item": fixed})["ctr"], rtol=1e-5
+    )
     np.testing.assert_allclose(found, Session(model).run({"item": wide[:, ::2]})["ctr"], rtol=1e-5, atol=1e-6)
 
 

@@ -65,6 +65,9 @@ class BlockRunner:
                 found = self.engine.run(call)
             else:
                 found = self._run_padded(feeds, call, (start, count, size))
+            for name, answer in found.items():
+                if len(answer) != size:
+                    raise InvariantError(f"output {name!r} has {len(answer)} rows for {size} candidates")
             if count == rows:
                 return {name: answer[:count] for name, answer in found.items()}
             for name, answer in found.items():

@@ -121,7 +121,7 @@ class OpenVinoSession:
         except IndexError:
             request = self._compiled.create_infer_request()
         try:
-            kept = [np.ascontiguousarray(feeds[name]) for name in self.inputs]
+            kept = [_shareable(feeds[name]) for name in self.inputs]
             for at, array in enumerate(kept):
                 request.set_input_tensor(at, self._tensor(array, shared_memory=True))
             request.infer()
@@ -131,3 +131,9 @@ class OpenVinoSession:
             raise RequestError(f"the model refuses the inputs: {text}", code="model_refuses") from error
         finally:
             self._idle.append(request)
+
+
+def _shareable(array: Array) -> Array:
+    """The array, or a copy where OpenVINO cannot read it in place: it takes none that is read-only."""
+    flags = array.flags
+    return array if flags.c_contiguous and flags.writeable else array.copy(order="C")
