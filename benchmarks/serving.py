@@ -232,8 +232,13 @@ def swap(folder: Path, table_gb: float, seconds: float, seed: int) -> list[Case]
         set_up = SetUp("swap", 100, {})
         before = describe(server, set_up, ("json", "steady_70"), steady, 0) | {"peak_rss_mb": round(rss_mb, 1)}
         after = describe(server, set_up, ("json", "swap_70"), swapped, 0)
-        version = answer.get("model", {}).get("version")
-        return [before, after | {"p99_ratio": round(p99s[1] / p99s[0], 2), "version": version, "table_gb": table_gb}]
+        more = {
+            "p99_ratio": round(p99s[1] / p99s[0], 2),
+            "rss_ratio": round(after["peak_rss_mb"] / before["peak_rss_mb"], 3),
+            "version": answer.get("model", {}).get("version"),
+            "table_gb": table_gb,
+        }
+        return [before, after | more]
 
 
 def show(cases: list[Case]) -> None:
@@ -247,7 +252,7 @@ def show(cases: list[Case]) -> None:
     ]
     print_table("Serving", columns, rows)
     for case in cases:
-        more = {k: case[k] for k in ("goodput_ratio", "recovery_s", "p99_ratio", "peak_rss_mb", "version") if k in case}
+        more = {k: case[k] for k in ("goodput_ratio", "recovery_s", "p99_ratio", "rss_ratio", "version") if k in case}
         if len(more) > 1:
             print(case["traffic"], more)
 
