@@ -102,7 +102,7 @@ def test_an_object_outside_its_version_is_refused(bucket: Bucket, tmp_path: Path
     assert isinstance(base, RemoteBase)
 
     class Hostile:
-        def find(self, place: str, detail: bool) -> Any:
+        def find(self, place: str, **_: Any) -> Any:
             return {f"{place}/../../evil": {"size": 1}}
 
     base.files = Hostile()
