@@ -17,6 +17,7 @@ from recserve.cli.demo import demo
 from recserve.cli.explain import explain
 from recserve.cli.features import features
 from recserve.cli.import_model import import_model
+from recserve.cli.openapi import openapi
 from recserve.cli.rank import rank
 from recserve.cli.rollout import rollout
 from recserve.cli.samples import samples
@@ -40,7 +41,7 @@ app: Final = typer.Typer(
     rich_markup_mode=None,  # help texts hold <name> and [x], which markup would eat
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (demo, samples, train, build, serve, rank, rollout):
+for _command in (demo, samples, train, build, serve, rank, rollout, openapi):
     app.command()(_command)
 app.command("import")(import_model)
 for _group in (features, explain):

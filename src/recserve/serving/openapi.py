@@ -92,7 +92,13 @@ _MLFLOW: Final = (
 )
 
 ROUTES: Final[dict[str, tuple[Route, ...]]] = {
-    "recserve": (*_COMMON, *_HEALTH, *_RANK, Route("get", "/v1/models", "The served models"), *_TFS),
+    "recserve": (
+        *_COMMON,
+        *_HEALTH,
+        *_RANK,
+        Route("get", "/v1/models", "The served models"),
+        *(route for route in _TFS if route.path != _L),
+    ),
     "tfs": (*_COMMON, *_HEALTH, *_RANK, *_TFS),
     "kserve-v1": (
         *_COMMON,
@@ -129,6 +135,7 @@ ROUTES: Final[dict[str, tuple[Route, ...]]] = {
     "admin": (
         *_COMMON,
         Route("get", "/versions", "The versions of the models and their states"),
+        Route("get", "/rollouts", "Every rollout"),
         Route("get", "/rollouts/{model}", "The rollout of a model"),
         Route("put", "/rollouts/{model}", "Begin or change a rollout", "Object"),
         Route("delete", "/rollouts/{model}", "End a rollout"),
