@@ -14,6 +14,7 @@ import pytest
 
 from recserve.errors import ConfigError
 from recserve.importers import formats, keras_file, savedmodel
+from recserve.importers.savedmodel.runtime import SavedModel
 from recserve.plain_model import PlainModel, open_plain_model
 from recserve.signatures import Tensor
 
@@ -159,11 +160,11 @@ def test_wrong_inputs_and_damaged_models_are_told(lookup: Lookup, tmp_path: Path
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "saved_model.pb").write_bytes(b"garbage")
     with pytest.raises(ConfigError, match="TensorFlow cannot load it") as caught:
-        savedmodel.convert(tmp_path / "bad", tmp_path / "out")
+        SavedModel(tmp_path / "bad")
     assert caught.value.code == "damaged_model"
     tf.saved_model.save(tf.Module(), str(tmp_path / "none"))
     with pytest.raises(ConfigError, match="the SavedModel has no signatures"):
-        savedmodel.convert(tmp_path / "none", tmp_path / "out")
+        SavedModel(tmp_path / "none")
 
 
 def test_a_server_answers_for_a_saved_model(lookup: Lookup, tmp_path: Path) -> None:
