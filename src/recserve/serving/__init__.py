@@ -14,6 +14,8 @@ What all protocols share:
     body.py, compression.py    the bytes of a request, within limits
     http_protocol.py limits on the head of a request
     dialects.py      the protocols by name: their ports and builders
+    lifecycle/       versions that come and go: watched directories, swaps, retries, labels, warm-up
+    traffic/         versions that share a model's calls: canary, A/B, shadow
     run.py           the process: ports, loading, signals, drain
 
 recserve's own dialect:
