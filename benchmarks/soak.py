@@ -2,7 +2,8 @@
 
 The model multiplies by its own version number, so that each answer tells who made it: an answer whose rows disagree,
 or that names another version than its factor, was made by two, and one whose factor is no version is wrong. Either
-makes the run fail. Requests that were on their way to a killed worker are lost; they are counted by kind, and nothing is retried.
+makes the run fail. Requests that were on their way to a killed worker are lost; they are counted by kind, and nothing
+is retried.
 """
 
 from __future__ import annotations

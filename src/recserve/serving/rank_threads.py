@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
-from time import monotonic, perf_counter
+from time import monotonic, perf_counter, thread_time
 from typing import Any, Final, TypeVar
 
 from recserve.errors import OverloadedError
@@ -123,13 +123,13 @@ class RankThreads:
         return not any(thread.is_alive() for thread in self._threads)
 
     def _run_here(self, work: Callable[[], T], turn: Turn | None) -> T:
-        begin_s = perf_counter()
+        begin_s, cpu_s = perf_counter(), thread_time()
         observation.begin_work()
         try:
             return work()
         finally:
             observation.end_work()
-            self._pace.learn(turn, perf_counter() - begin_s)
+            self._pace.learn(turn, perf_counter() - begin_s, thread_time() - cpu_s)
 
     def _work(self, number: int) -> None:
         while (job := self._queue.take()) is not None:

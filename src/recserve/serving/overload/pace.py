@@ -11,9 +11,12 @@ _WEIGHT: Final = 0.1
 """Of the newest call in the mean."""
 
 QUICK_S: Final = 150e-6
-"""A call whose kind takes less than this costs less than handing it to another thread."""
+"""A call whose kind takes less than this on the processor costs less than handing it to another thread."""
 
 _SLOW_S: Final = 2e-3
+_WAITING_S: Final = 50e-3
+"""A call that lasts so long waits for something, or for more of the processor than a shared machine explains."""
+
 _SMALL_BYTES: Final = 4096
 _ENOUGH: Final = 32
 _BACK_OFF: Final = 2000
@@ -22,7 +25,7 @@ _MAX_KINDS: Final = 1024
 
 @dataclass
 class _Kind:
-    mean_s: float = 0.0
+    cpu_s: float = 0.0
     calls: int = 0
 
 
@@ -37,8 +40,8 @@ class Pace:
     mean_s: float = 0.0
     _kinds: dict[str, _Kind] = field(default_factory=dict)
 
-    def learn(self, turn: Turn | None, taken_s: float) -> None:
-        """Count a call that took so long."""
+    def learn(self, turn: Turn | None, taken_s: float, cpu_s: float) -> None:
+        """Count a call that took so long, so much of it on the processor."""
         self.mean_s = taken_s if not self.mean_s else self.mean_s + _WEIGHT * (taken_s - self.mean_s)
         if turn is None or not turn.kind or turn.size_bytes is None or turn.size_bytes > _SMALL_BYTES:
             return
@@ -46,14 +49,14 @@ class Pace:
         if kind is None:
             if len(self._kinds) >= _MAX_KINDS:  # paths are the callers' to choose
                 self._kinds.clear()
-            kind = self._kinds[turn.kind] = _Kind(taken_s)
-        kind.mean_s += _WEIGHT * (taken_s - kind.mean_s)
+            kind = self._kinds[turn.kind] = _Kind(cpu_s)
+        kind.cpu_s += _WEIGHT * (cpu_s - kind.cpu_s)
         # One that was slow sends its kind back to the threads for a long while.
-        kind.calls = -_BACK_OFF if taken_s > _SLOW_S else kind.calls + 1
+        kind.calls = -_BACK_OFF if cpu_s > _SLOW_S or taken_s > _WAITING_S else kind.calls + 1
 
     def is_quick(self, turn: Turn | None) -> bool:
         """Whether the call is small and its kind has long been quick: it may run where it arrives."""
         if turn is None or turn.size_bytes is None or turn.size_bytes > _SMALL_BYTES:
             return False
         kind = self._kinds.get(turn.kind)
-        return kind is not None and kind.calls >= _ENOUGH and kind.mean_s < QUICK_S
+        return kind is not None and kind.calls >= _ENOUGH and kind.cpu_s < QUICK_S

@@ -20,6 +20,7 @@ MAX_TIMEOUT_MS: Final = 86_400_000
 _TIMEOUTS: Final = frozenset((b"x-request-timeout-ms", b"x-envoy-expected-rq-timeout-ms"))
 _PRIORITY: Final = b"x-request-priority"
 _LENGTH: Final = b"content-length"
+_READ: Final = _TIMEOUTS | {_PRIORITY, _LENGTH}
 
 
 class DeadlineExceededError(RequestError):
@@ -123,7 +124,7 @@ def read_turn(headers: Iterable[tuple[bytes, bytes]], kind: str = "") -> Turn:
     """
     remaining_s, priority, size_bytes = None, Priority.NORMAL, None
     problem: RequestError | None = None
-    for name, value in headers:
+    for name, value in [pair for pair in headers if pair[0] in _READ]:
         if name == _LENGTH:
             size_bytes = int(value) if value.isdigit() else None
         elif name in _TIMEOUTS:
