@@ -56,16 +56,35 @@ def network(
     features: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The fg.json of a network: how it is split by rate.")
     ] = None,
+    side: Annotated[
+        list[str] | None,
+        typer.Option(metavar="INPUT=SIDE", help="Whose an input is: user, item, context or candidate. Repeat it."),
+    ] = None,
+    svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the parts into this file.")] = None,
+    candidates: Annotated[int, typer.Option(min=1, help="Candidates of the request that the floor is for.")] = 500,
     as_json: Json = False,
 ) -> None:
-    """Show how a network is split by rate: its parts, what crosses between them, and what the split changed.
+    """Show how a network is split by rate: its nodes, operations and bytes, what crosses, and which pass moved what.
+
+    The floor is the time that the candidate part cannot beat on one core of this machine: its operations, or the bytes
+    it must read, at ceilings that the command measures.
 
     \b
     Example:
-      recserve explain network models/rank/7
+      recserve explain network models/rank/7 --svg rank.svg
+      recserve explain network network.onnx --features fg.json
+      recserve explain network network.onnx --side user_emb=user --side item_emb=item
     """  # noqa: D301 - \b keeps the lines of the example
-    document = describe(path, features)
+    document, split = _describe_split_network(path, features, side or [])
     kept: Document = {key: value for key, value in document.items() if key in ("inputs", "outputs", "network")}
+    if split is not None:
+        from recserve.cli.network_report import draw_split, report_split
+
+        kept["network"] |= report_split(split, candidates)
+        if svg is not None:
+            draw_split(split, path.name or str(path), svg)
+    elif svg is not None:
+        raise typer.BadParameter("a graph without rates cannot be drawn; add --features or --side", param_hint="--svg")
     _print(kept, has_ops=False, as_json=as_json)
 
 
@@ -159,19 +178,48 @@ def _describe_bundle(path: Path) -> Document:
     }
 
 
+def _describe_split_network(
+    path: Path, features: Path | None, sides: list[str]
+) -> tuple[Document, SplitNetwork | None]:
+    """The document, and the split network where there is one."""
+    from recserve.network.model import Network
+
+    if path.is_dir():
+        split = _open_bundle(path).split
+        return {"network": describe_split(split)}, split
+    if not sides:
+        document = describe(path, features)
+        return document, _split_by_features(path, features) if features is not None else None
+    from recserve.cli.network_report import rates_of_sides
+    from recserve.network.split import split_network
+
+    network = Network.load(path)
+    split = split_network(network, rates_of_sides(sides, network))
+    return _specs_document(network) | {"network": describe_split(split)}, split
+
+
+def _split_by_features(path: Path, features: Path) -> SplitNetwork:
+    from recserve.features.feature_set import FeatureSet
+    from recserve.network.model import Network
+    from recserve.network.split import split_network
+    from recserve.staging.cuts import input_rates, match_inputs
+
+    network = Network.load(path)
+    return split_network(network, input_rates(match_inputs(FeatureSet.load(features).graph, network)))
+
+
+def _specs_document(network: Any) -> Document:
+    return {"inputs": _specs(network.inputs), "outputs": _specs(network.outputs)}
+
+
 def _describe_network(path: Path, features: Path | None) -> Document:
     from recserve.features.feature_set import FeatureSet
     from recserve.network.model import Network
 
-    network = Network.load(path)
-    document: Document = {"inputs": _specs(network.inputs), "outputs": _specs(network.outputs)}
+    document = _specs_document(Network.load(path))
     if features is not None:
-        from recserve.network.split import split_network
-        from recserve.staging.cuts import input_rates, match_inputs
-
         graph = FeatureSet.load(features).graph
-        split = split_network(network, input_rates(match_inputs(graph, network)))
-        document |= {"plan": describe_plan(graph), "network": describe_split(split)}
+        document |= {"plan": describe_plan(graph), "network": describe_split(_split_by_features(path, features))}
     return document
 
 
@@ -240,6 +288,10 @@ def _print_split(network: Document) -> None:
     )
     print_table("Crossings", ["value", "from"], network["crossings"].items())
     typer.echo(f"{network['item_bytes']:,} bytes per item cross.")
+    if "candidate_nodes" in network:
+        from recserve.cli.network_report import print_report
+
+        print_report(network)
     for change in network["changes"]:
         typer.echo(f"  {change}")
 

@@ -10,7 +10,7 @@ from recserve.network.cut import ASSUMED_SIZE
 from recserve.network.facts import Facts
 from recserve.network.sizes import Dims, elements
 
-_FREE = frozenset(
+FREE_OPS = frozenset(
     {
         "Cast", "Concat", "Expand", "Flatten", "Gather", "GatherElements", "Identity", "Reshape", "Shape", "Slice",
         "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze",
@@ -26,7 +26,7 @@ def flops(node: ir.Node, facts: Facts) -> int:
     elements, for shape arithmetic and for opaque values, whose sizes are unknown.
     """
     out = facts[node.outputs[0]]
-    if node.op_type in _FREE or out.is_free or out.dims is None:
+    if node.op_type in FREE_OPS or out.is_free or out.dims is None:
         return 0
     shapes = [facts[v].dims for v in node.inputs if v is not None]
     known: list[Dims] = [s for s in shapes if s is not None]

@@ -1,0 +1,94 @@
+"""What `recserve explain network` adds to the parts of a network: bytes, the floor, dear nodes, and the drawing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from recserve.network.model import Network
+    from recserve.network.split import SplitNetwork
+    from recserve.rates import Rate
+
+_SHOWN = 12
+
+
+def rates_of_sides(sides: list[str], network: Network) -> dict[str, Rate]:
+    """The rate of each input from `INPUT=SIDE` texts.
+
+    Raises:
+        ConfigError: a text has another form, or names no input or no side.
+    """
+    from recserve.errors import ConfigError, suggest
+    from recserve.rates import SIDE_RATES
+
+    rates: dict[str, Rate] = {}
+    for text in sides:
+        name, equals, side = text.partition("=")
+        if not equals:
+            raise ConfigError(f"{text!r} is not INPUT=SIDE", where="--side", hint="Write --side user_emb=user")
+        if name not in network.inputs:
+            hint = suggest(name, network.inputs) or f"Inputs are {', '.join(network.inputs)}"
+            raise ConfigError(f"the network has no input {name!r}", where="--side", hint=hint)
+        if side not in SIDE_RATES:
+            hint = suggest(side, SIDE_RATES) or "Sides are user, item, context and candidate"
+            raise ConfigError(f"{side!r} is no side", where="--side", hint=hint)
+        rates[name] = SIDE_RATES[side]
+    return rates
+
+
+def report_split(split: SplitNetwork, candidates: int) -> dict[str, Any]:
+    """Bytes by rate, the floor, what each pass did how often and from which to which rate, and the candidate nodes."""
+    from recserve.network.anatomy import dissect, measure_ceilings
+    from recserve.rates import Rate
+
+    anatomy, ceilings = dissect(split), measure_ceilings()
+    dearest = sorted(anatomy.nodes[Rate.CANDIDATE], key=lambda node: -node.flops)[:_SHOWN]
+    return {
+        "weight_bytes": {rate.value: anatomy.weight_bytes(rate) for rate in anatomy.nodes},
+        "floor": {
+            "candidates": candidates,
+            "us": round(ceilings.floor_us(anatomy, candidates), 1),
+            "gflops": round(ceilings.flops / 1e9, 1),
+            "gbytes_per_s": round(ceilings.bytes / 1e9, 1),
+        },
+        "passes": dict(Counter(change.rewrite for change in split.report.changes).most_common()),
+        "candidate_nodes": [
+            {"op": node.op, "name": node.name, "flops": node.flops, "weight_bytes": node.bytes} for node in dearest
+        ],
+    }
+
+
+def print_report(network: dict[str, Any]) -> None:
+    """Print what `report_split` gave as tables."""
+    from recserve.cli.output import print_table
+
+    rows = [(rate, f"{size:,}") for rate, size in network["weight_bytes"].items()]
+    print_table("Weights", ["rate", "bytes"], rows)
+    floor = network["floor"]
+    typer.echo(
+        f"Floor: {floor['us']:,} us for {floor['candidates']:,} candidates on one core "
+        f"({floor['gflops']:,} GFLOPS, {floor['gbytes_per_s']:,} GB/s measured)."
+    )
+    nodes = [(n["op"], n["name"], f"{n['flops']:,}", f"{n['weight_bytes']:,}") for n in network["candidate_nodes"]]
+    print_table("Dearest nodes at candidate rate", ["op", "value", "flops", "bytes of weights"], nodes)
+    print_table("Passes", ["pass", "times"], network["passes"].items())
+
+
+def draw_split(split: SplitNetwork, title: str, file: Path) -> None:
+    """Write the drawing.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    from recserve.errors import ConfigError
+    from recserve.network.anatomy import dissect
+    from recserve.network.drawing import draw
+
+    try:
+        file.write_text(draw(dissect(split), title), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot be written: {error.strerror}", where=str(file)) from error

@@ -1,0 +1,80 @@
+"""`recserve explain network` on a graph whose sides are given on the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from recserve.cli import main
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    inputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", 4]) for n in ("user", "item")]
+    out = helper.make_tensor_value_info("ctr", TensorProto.FLOAT, ["N", 1])
+    weight = numpy_helper.from_array(np.ones((8, 1), np.float32), "w")
+    nodes = [
+        helper.make_node("Concat", ["user", "item"], ["both"], axis=1),
+        helper.make_node("MatMul", ["both", "w"], ["ctr"]),
+    ]
+    proto = helper.make_graph(nodes, "g", inputs, [out], [weight])
+    model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    path = tmp_path / "network.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(["explain", "network", *map(str, arguments)])
+    captured = capsys.readouterr()
+    return int(ended.value.code or 0), captured.out, captured.err
+
+
+SIDES = ("--side", "user=user", "--side", "item=item")
+
+
+def test_operations_bytes_floor_and_passes_are_printed(graph: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, text, _ = run(capsys, graph, *SIDES)
+    assert code == 0
+    assert "Floor: " in text
+    assert "Dearest nodes at candidate rate" in text
+    assert "split_affine" in text
+
+
+def test_the_report_is_json_on_demand(graph: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, text, _ = run(capsys, graph, *SIDES, "--json", "--candidates", 100)
+    network = json.loads(text)["network"]
+    assert code == 0
+    assert network["floor"]["candidates"] == 100
+    assert network["passes"]["split_affine"] == 1
+    assert network["flops"]["candidate"] == 1
+
+
+def test_the_parts_are_drawn(graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, _ = run(capsys, graph, *SIDES, "--svg", tmp_path / "x.svg")
+    assert code == 0
+    assert (tmp_path / "x.svg").read_text().startswith("<svg ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--side", "user"), "'user' is not INPUT=SIDE"),
+        (("--side", "usr=user"), "the network has no input 'usr'"),
+        (("--side", "user=usr"), "'usr' is no side"),
+        (("--side", "user=user"), "input 'item' is no feature"),
+        ((*SIDES, "--svg", "/nowhere/x.svg"), "cannot be written"),
+        (("--svg", "x.svg"), "a graph without rates cannot be drawn"),
+    ],
+)
+def test_wrong_options_are_told(
+    graph: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
+) -> None:
+    code, _, error = run(capsys, graph, *arguments)
+    assert code != 0
+    assert message in " ".join(error.replace("│", " ").split())
