@@ -88,3 +88,17 @@ def test_lost_records_are_counted_in_the_log(tmp_path: Path, caplog: pytest.LogC
     with caplog.at_level(logging.WARNING):
         log.close()
     assert "1 of 2 served records were lost" in caplog.text
+
+
+def test_a_share_of_the_requests_is_kept_and_their_ids_decide(tmp_path: Path) -> None:
+    kept = []
+    for replica in ("a", "b"):
+        log = RecordLog(RecordWriter(tmp_path / replica), rate=0.5)
+        for number in range(200):
+            log.write(served(request_id=f"q{number}"))
+        log.close()
+        tables = [read_records(file) for file in sorted((tmp_path / replica).iterdir())]
+        found = [request_id for table in tables for request_id in table["request_id"].to_pylist()]
+        kept.append(set(found))
+    assert kept[0] == kept[1]
+    assert 60 < len(kept[0]) < 140

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from recserve.serving.http import Target, parse_call_path
+from recserve.serving.http import HttpApp, Target, parse_call_path
 
 RANK = "/v1/models/rank:rank"
 GOOD = b'{"candidates":["a","b"]}'
@@ -157,3 +157,40 @@ def test_answered_requests_reach_the_record_sink(serve: Any, make_ranker: Any, m
         client.post(RANK, content=b"{")
     assert [record.request_id for record in sink.records] == ["q1"]
     assert sink.is_closed
+
+
+def test_several_models_answer_one_request(serving_of: Any, make_ranker: Any, call_app: Any) -> None:
+    rankers = [make_ranker("rank", 7), make_ranker("ctr", 1), make_ranker("ctr", 2)]
+    serving = serving_of(*rankers)
+    serving.registry.set_label("ctr", "old", 1)
+    models = ["rank", {"name": "ctr"}, {"name": "ctr", "version": 1}, {"name": "ctr", "label": "old"}]
+    body = {"candidates": ["a", "b"], "top_k": 1, "request_id": "q", "models": models}
+    reply = call_app(HttpApp(serving), "POST", "/v1/models:rank", body)
+    answers = reply.json()["answers"]
+    found = [(answer["model"]["name"], answer["model"]["version"]) for answer in answers]
+    assert found == [("rank", 7), ("ctr", 2), ("ctr", 1), ("ctr", 1)]
+    assert {answer["request_id"] for answer in answers} == {"q"}
+
+
+@pytest.mark.parametrize(
+    ("models", "message", "where"),
+    [
+        (None, "expected a list of 1 to 16 models, got null", "$.models"),
+        ([], "expected a list of 1 to 16 models, got 0", "$.models"),
+        (["rank"] * 17, "expected a list of 1 to 16 models, got 17", "$.models"),
+        ([3], "expected a name or an object with 'name', got an integer", "$.models[0]"),
+        ([{"name": "rank", "v": 1}], "expected a name or an object with 'name', got an object", "$.models[0]"),
+        ([{"name": "rank", "version": "1"}], "'version' is an integer and 'label' a text", "$.models[0]"),
+        ([{"name": "rank", "version": 1, "label": "x"}], "both 'version' and 'label' are given", "$.models[0]"),
+    ],
+)
+def test_models_that_are_no_choice_are_told(server: Any, models: Any, message: str, where: str) -> None:
+    with server.client() as client:
+        error = client.post("/v1/models:rank", json={"candidates": ["a"], "models": models}).json()["error"]
+    assert (error["message"], error["where"]) == (message, where)
+
+
+def test_of_several_models_all_answer_or_none(serving_of: Any, ranker: Any, call_app: Any) -> None:
+    body = {"candidates": ["a"], "models": ["rank", "none"]}
+    reply = call_app(HttpApp(serving_of(ranker)), "POST", "/v1/models:rank", body)
+    assert (reply.status, reply.json()["error"]["where"]) == (404, "$.models[1]")
