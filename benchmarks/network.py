@@ -142,7 +142,11 @@ def choose_ways(subject: Subject, size: int, seconds: float) -> list[EngineChoic
         except RecserveError as error:
             print(f"{subject.name}: {engine} {precision} is left out: {error}", flush=True)
             continue
-        best = min((way for way in ways if way.label in us), key=lambda way: us[way.label])
+        able = [way for way in ways if way.label in us]
+        if not able:
+            print(f"{subject.name}: {engine} {precision} is left out: no way of it runs", flush=True)
+            continue
+        best = min(able, key=lambda way: us[way.label])
         found += [best] if best not in found else []
     return found
 

@@ -24,7 +24,9 @@ def render(documents: list[dict[str, Any]]) -> str:
     for document in documents:
         cases: list[Case] = document["results"]
         is_ranking = any("network_ratio_to_flat" in case for case in cases)
-        parts += [_describe_run(document["header"]), _ranking(cases) if is_ranking else _features(cases)]
+        is_network = any("max_difference" in case for case in cases)
+        table = _ranking if is_ranking else _network if is_network else _features
+        parts += [_describe_run(document["header"]), table(cases)]
     return "\n\n".join(parts)
 
 
@@ -89,6 +91,26 @@ _STAGES: Final = (
     "candidate_network",
     "top_k",
 )
+
+
+def _network(cases: list[Case]) -> str:
+    rows = [
+        [
+            case["case"],
+            case["variant"],
+            f"{case['n']:,}",
+            f"{case['p50_us']:,.0f}",
+            f"{case['us_per_candidate']:.2f}",
+            f"**{case['ratio_to_flat']:.1f}×**",
+            f"{case['floor_us']:,.0f}" if "floor_us" in case else "",
+            f"{case['item_bytes']:,}" if "item_bytes" in case else "",
+            f"{case['max_difference']:.1e}",
+            f"{case['order_auc'] - 1:+.4f}" if "order_auc" in case else "",
+        ]
+        for case in cases
+    ]
+    columns = ["model", "engine", "candidates", "µs", "µs/candidate", "ratio", "floor µs", "bytes/item", "difference"]
+    return _table([*columns, "AUC change"], rows)
 
 
 def _features(cases: list[Case]) -> str:

@@ -160,7 +160,7 @@ def list_ways(
             + ("the network mixes candidates" if not is_sliceable else "its sequences have no bounded lengths"),
             code="not_paddable",
             where="engine",
-            hint="Use the engine onnxruntime in fp32 or int8, or give the sequences a sequence_length",
+            hint="Use the engine onnxruntime in fp32, or give the sequences a sequence_length",
         )
     return ways
 

@@ -21,8 +21,8 @@ Array = npt.NDArray[Any]
 
 ENGINES: Final = ("onnxruntime", "openvino", "cuda", "tensorrt")
 """Names of engines, the default first. `cuda` and `tensorrt` are providers of ONNX Runtime."""
-PRECISIONS: Final = ("fp32", "bf16", "int8")
-"""In which the network computes: exact; products in bfloat16; products of 8-bit integers, calibrated at build."""
+PRECISIONS: Final = ("fp32", "bf16")
+"""In which the network computes: exactly, or with products in bfloat16."""
 _MAX_ROWS: Final = 1 << 16
 _MAX_WARM_SHAPES: Final = 256
 
@@ -139,7 +139,7 @@ def open_engine(model: bytes, choice: EngineChoice, threads: int = 1) -> Engine:
     """Load a graph into the engine of a choice.
 
     Args:
-        model: a serialised ONNX model; of precision int8 one that is quantised already.
+        model: a serialised ONNX model.
         choice: its engine and precision are used.
         threads: inside one op; 1 keeps a call on one core.
 
@@ -155,7 +155,7 @@ def open_engine(model: bytes, choice: EngineChoice, threads: int = 1) -> Engine:
             f"engine {choice.engine!r} does not compute in bf16",
             code="unsupported_precision",
             where="engine",
-            hint="Choose the engine openvino, or precision fp32 or int8",
+            hint="Choose the engine openvino, or precision fp32",
         )
     from recserve.network.session import Session
 

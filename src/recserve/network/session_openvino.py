@@ -55,7 +55,7 @@ def computes_in(precision: str) -> bool:
     """This machine has instructions for a precision: it is no gain elsewhere."""
     if not is_available():
         return False
-    words = {"fp32": "FP32", "bf16": "BF16", "int8": "INT8"}
+    words = {"fp32": "FP32", "bf16": "BF16"}
     return words[precision] in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 

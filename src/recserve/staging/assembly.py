@@ -27,7 +27,7 @@ class Precision:
     """In which precision a model serves; anything but fp32 has to pass a quality gate.
 
     Attributes:
-        network: "fp32", "bf16" or "int8", of the candidate part.
+        network: "fp32" or "bf16", of the candidate part.
 
     Raises:
         ConfigError: an unknown word.
