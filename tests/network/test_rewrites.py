@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +12,12 @@ import onnx_ir as ir
 import pytest
 from onnx import numpy_helper
 
+from recserve.bundle import Bundle
+from recserve.errors import ConfigError
+from recserve.features.feature_set import FeatureSet
 from recserve.network.draft import Draft
 from recserve.network.rewrites import PASSES, Rewrite
+from recserve.network.split import split_network
 from recserve.rates import Rate
 
 USER, ITEM = Rate.REQUEST, Rate.ITEM
@@ -93,11 +99,11 @@ def nested(g: Any) -> None:
 
 def split(g: Any) -> None:
     left, right = g.op("Split", both(g), g.ints(5, 5), outputs=2, axis=1)
-    g.output(g.op("Mul", left, right), dims=(5,))
+    g.output(g.op("Mul", left, g.op("Exp", right)), dims=(5,))
 
 
 def gather(g: Any) -> None:
-    g.output(g.op("Gather", both(g), g.constant(3, np.int64), axis=1), dims=())
+    g.output(g.op("Gather", both(g), g.constant(5, np.int64), axis=1), dims=())
 
 
 def elementwise(g: Any) -> None:
@@ -110,7 +116,7 @@ def reduction(g: Any) -> None:
 
 def expanded(g: Any) -> None:
     _, item = sequence(g)
-    g.output(g.op("Tanh", g.op("MatMul", spread(g, g.op("Relu", item)), g.weight(4, 3))), dims=("L", 3))
+    g.output(g.op("Exp", g.op("MatMul", spread(g, g.op("Relu", item)), g.weight(4, 3))), dims=("L", 3))
 
 
 def broadcasting(g: Any) -> None:
@@ -297,8 +303,35 @@ GRAPHS: dict[str, Callable[[Any], None]] = {
 }
 
 
-def broken(rewrite: Rewrite) -> Rewrite:
-    """The rewrite with its results 1 % off."""
+def off_by_one_percent(draft: Draft, new: ir.Value, node: ir.Node) -> ir.Value:
+    return draft.emit("Mul", [new, draft.constant(np.asarray(1.01, np.float32))], node)
+
+
+def wrong_sign(draft: Draft, new: ir.Value, node: ir.Node) -> ir.Value:
+    return draft.emit("Mul", [new, draft.constant(np.asarray(-1, np.float32))], node)
+
+
+def dropped(draft: Draft, new: ir.Value, node: ir.Node) -> ir.Value:
+    """The last element of the last axis is lost."""
+    size = draft.dims(new)[-1]
+    keep = np.ones(size.factor if size.is_static else 1, np.float32)
+    keep[-1] = 0
+    return draft.emit("Mul", [new, draft.constant(keep)], node)
+
+
+def once_for_all(draft: Draft, new: ir.Value, node: ir.Node) -> ir.Value:
+    """Computed for the first row only, as if the value had request rate."""
+    row = draft.fact(new).row
+    bounds = [draft.axis_constant([x]) for x in (0, 1, row or 0)]
+    first = draft.emit("Slice", [new, *bounds], node)
+    return draft.emit("Expand", [first, draft.emit("Shape", [new], node)], node)
+
+
+MUTATIONS = (off_by_one_percent, wrong_sign, dropped, once_for_all)
+
+
+def broken(rewrite: Rewrite, mutate: Callable[[Draft, ir.Value, ir.Node], ir.Value]) -> Rewrite:
+    """The rewrite with each of its results mutated."""
 
     def apply(draft: Draft) -> None:
         good = draft.replace
@@ -308,7 +341,8 @@ def broken(rewrite: Rewrite) -> Rewrite:
             nodes = draft.nodes()
             after = next((n for n in nodes if any(v is old for v in n.outputs)), nodes[0])
             assert node is None or node in nodes
-            good(old, draft.emit("Mul", [new, draft.constant(np.asarray(1.01, np.float32))], after), *note)
+            is_opaque = draft.fact(new).is_opaque
+            good(old, new if is_opaque else mutate(draft, new, after), *note)
 
         draft.replace = replace  # type: ignore[method-assign]
         try:
@@ -327,13 +361,41 @@ def test_a_rewrite_fires_and_keeps_the_scores(name: str, sketch: Any, prove: Any
     assert name in {change.rewrite for change in done.report.changes}
 
 
+@pytest.mark.parametrize("mutate", MUTATIONS)
 @pytest.mark.parametrize("name", NAMES)
-def test_a_wrong_rewrite_is_caught(name: str, sketch: Any, prove: Any) -> None:
+def test_a_wrong_rewrite_is_caught(
+    name: str, mutate: Callable[[Draft, ir.Value, ir.Node], ir.Value], sketch: Any, prove: Any
+) -> None:
     g = sketch()
     GRAPHS[name](g)
-    passes = [broken(p) if p.__name__ == name else p for p in PASSES]
+    passes = [broken(p, mutate) if p.__name__ == name else p for p in PASSES]
     with pytest.raises(AssertionError):
         prove(g.network(), g.rates, passes)
+
+
+def test_every_pass_has_a_graph_where_it_fires() -> None:
+    assert sorted(GRAPHS) == sorted(NAMES)
+    assert len(set(NAMES)) == len(NAMES)
+
+
+def test_a_bundle_with_a_wrong_rewrite_is_refused(sketch: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    g = sketch()
+    g.output(g.linear(g.op("Relu", g.linear(both(g), 10, 3)), 3, 1))
+    (tmp_path / "network.onnx").write_bytes(g.network().to_bytes())
+    sides = {"user": 4, "item": 6}
+    features = FeatureSet.from_fg_json(
+        {
+            "features": [
+                {"feature_type": "raw_feature", "feature_name": s, "expression": f"{s}:{s}_v", "value_dim": width}
+                for s, width in sides.items()
+            ]
+        }
+    )
+    passes = [broken(p, wrong_sign) if p.__name__ == "split_affine" else p for p in PASSES]
+    monkeypatch.setattr("recserve.bundle.split_network", partial(split_network, passes=passes))
+    with pytest.raises(ConfigError, match="staged"):
+        Bundle.build(features=features, tables={}, network=tmp_path / "network.onnx", out=tmp_path / "m" / "1")
+    assert not (tmp_path / "m" / "1").exists()
 
 
 def test_rewriting_ends(sketch: Any, prove: Any) -> None:

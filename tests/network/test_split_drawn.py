@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recserve.network.canonical import canonical
@@ -62,7 +63,7 @@ class Artist:
             self.unary, self.binary, self.binary, self.scaled, self.linear, self.linear, self.concat, self.concat,
             self.concat, self.slice, self.stack, self.fold, self.unfold, self.repeat, self.reduce, self.reduce,
             self.softmax, self.norm, self.attend, self.merge, self.swap, self.split, self.like, self.unknown,
-            self.crowd,
+            self.crowd, self.choose, self.pairs, self.einsum, self.experts, self.prolong, self.flatten_last,
         )()  # fmt: skip
 
     def unary(self) -> None:
@@ -209,6 +210,46 @@ class Artist:
         x = self.pick()
         self.add(self.g.op("Einsum", x.name, equation="...d->...d"), *x.dims)
 
+    def choose(self) -> None:
+        x = self.pick(lambda v: v.dims[-1] != "L")
+        index = self.draw(st.lists(st.integers(0, x.dims[-1] - 1), min_size=1, max_size=5))
+        chosen = self.g.op("Gather", x.name, self.g.ints(*index), axis=len(x.dims))
+        self.add(chosen, *x.dims[:-1], len(index))
+
+    def pairs(self) -> None:
+        """All products of the rows of a matrix."""
+        x = self.pick(lambda v: len(v.dims) == 2 and "L" not in v.dims)
+        turned = self.g.op("Transpose", x.name, perm=[0, 2, 1])
+        self.add(self.g.op("MatMul", x.name, turned), x.dims[0], x.dims[0])
+
+    def einsum(self) -> None:
+        x = self.pick(lambda v: len(v.dims) == 1)
+        experts = self.g.op("Einsum", x.name, self.g.weight(2, x.dims[0], 3), equation="nd,edh->neh")
+        self.add(experts, 2, 3)
+
+    def experts(self) -> None:
+        x = self.pick(lambda v: len(v.dims) == 1)
+        stacked = self.g.op("MatMul", x.name, self.g.weight(2, x.dims[0], 3))
+        self.add(self.g.op("Transpose", stacked, perm=[1, 0, 2]), 2, 3)
+
+    def prolong(self) -> None:
+        """A row behind a sequence, and the last row of what follows."""
+        x = self.pick(lambda v: len(v.dims) == 1 and v.dims[0] == 4)
+        joined = self.g.op("Concat", "hist", self.g.op("Unsqueeze", x.name, self.g.ints(1)), axis=1)
+        keys = self.g.op("Transpose", self.g.op("MatMul", joined, self.g.weight(4, 4)), perm=[0, 2, 1])
+        scores = self.g.op("MatMul", self.g.op("Unsqueeze", x.name, self.g.ints(1)), keys)
+        mixed = self.g.op("MatMul", self.g.op("Softmax", scores, axis=-1), joined)
+        self.add(mixed, 1, 4)
+        self.add(self.g.op("Gather", self.g.op("Relu", joined), self.g.constant(-1, "int64"), axis=1), 4)
+
+    def flatten_last(self) -> None:
+        """Columns of several values, one by one."""
+        x = self.pick(lambda v: len(v.dims) == 1)
+        y = self.pick(lambda v: v.dims == x.dims)
+        columns = [self.g.op("Unsqueeze", v.name, self.g.ints(2)) for v in (x, y)]
+        flat = self.g.op("Reshape", self.g.op("Concat", *columns, axis=2), self.g.ints(-1, 2 * x.dims[0]))
+        self.add(flat, 2 * x.dims[0])
+
     def crowd(self) -> None:
         """A value that depends on all candidates of a request."""
         if self.draw(st.integers(0, 3)):
@@ -230,6 +271,16 @@ def graphs(draw: Any, sketch: Any) -> Any:
 
 @given(data=st.data(), steps=st.integers(1, 5), rows=st.integers(1, 6))
 def test_a_split_network_equals_the_flat_one_on_drawn_graphs(
+    data: Any, steps: int, rows: int, sketch: Any, prove: Any
+) -> None:
+    drawn = data.draw(graphs(sketch))
+    prove(drawn.network(), drawn.rates, steps=steps, rows=rows, items=3)
+
+
+@pytest.mark.slow
+@settings(max_examples=1000)
+@given(data=st.data(), steps=st.integers(1, 5), rows=st.integers(1, 6))
+def test_a_thousand_drawn_graphs_split_and_score_like_the_flat_ones(
     data: Any, steps: int, rows: int, sketch: Any, prove: Any
 ) -> None:
     drawn = data.draw(graphs(sketch))
