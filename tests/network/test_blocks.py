@@ -58,6 +58,19 @@ def test_any_block_gives_what_one_call_gives(part: Part, rows: int, block: int, 
     assert not buckets or set(engine.rows) <= set(buckets)
 
 
+class Short(Recorder):
+    """An engine that answers no rows."""
+
+    def run(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: answer[:0] for name, answer in super().run(feeds).items()}
+
+
+def test_an_engine_that_answers_too_few_rows_is_caught(part: Part) -> None:
+    feeds = make_feeds(part, {"N": 9})
+    with pytest.raises(InvariantError, match="output 'ctr' has 0 rows for 4 candidates"):
+        BlockRunner(part, Short(part), EngineChoice(block=4)).run(feeds, 9)
+
+
 def test_warming_meets_every_padded_shape(sketch: Any) -> None:
     g = sketch()
     steps, item = g.input("clicks", Rate.REQUEST, "L", 4), g.input("item", Rate.ITEM, 4)

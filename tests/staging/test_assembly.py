@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from recserve.bundle import Bundle
-from recserve.errors import ConfigError
+from recserve.errors import ConfigError, InvariantError
 from recserve.network.engine_choice import EngineOptions, Measured
 from recserve.network.engines import EngineChoice
 from recserve.ranker import Ranker
@@ -35,21 +35,22 @@ def test_a_bundle_records_its_engine(market: Any, tmp_path: Path) -> None:
     assert (bundle.manifest.precision, bundle.manifest.quality) == ({}, {})
 
 
+@pytest.mark.parametrize("error", [ConfigError("differs", code="proof_failed"), InvariantError("differs")])
 def test_a_measured_engine_that_is_wrong_gives_way_to_the_default(
-    market: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    market: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     real = assembly.prove
 
     def prove(pipeline: Any, *rest: Any) -> Any:
         if pipeline.choice.block == 16:
-            raise ConfigError("differs", code="proof_failed")
+            raise error
         return real(pipeline, *rest)
 
     monkeypatch.setattr(assembly, "prove", prove)
     monkeypatch.setattr(assembly, "tune", lambda *_: Measured(EngineChoice(block=16), "cpu", {"a": 1.0}))
     bundle = build(market, tmp_path / "m" / "1")
     assert Measured.from_dict(bundle.manifest.engine).choice == EngineChoice()
-    with pytest.raises(ConfigError, match="differs"):
+    with pytest.raises(type(error), match="differs"):
         build(market, tmp_path / "m" / "2", engine=EngineOptions(engine="onnxruntime", block=16))
 
 

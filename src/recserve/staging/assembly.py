@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from recserve.errors import ConfigError
+from recserve.errors import ConfigError, InvariantError
 from recserve.features.feature_set import FeatureSet
 from recserve.network.engine_choice import AUTO, EngineOptions, Measured
 from recserve.network.engines import PRECISIONS, EngineChoice, check_word
@@ -139,8 +139,9 @@ def _prove(parts: Parts, cuts: Cuts, measured: Measured, wishes: Wishes) -> tupl
     """A measured engine that fails gives way to the default; one that the config names does not."""
     try:
         return measured, prove(_pipeline(parts, cuts, measured.choice), parts.flat, wishes.samples)
-    except ConfigError as error:
-        if error.code != "proof_failed" or wishes.engine.engine != AUTO or measured.choice == EngineChoice():
+    except (ConfigError, InvariantError) as error:
+        is_engines = isinstance(error, InvariantError) or error.code == "proof_failed"
+        if not is_engines or wishes.engine.engine != AUTO or measured.choice == EngineChoice():
             raise
         default = Measured(EngineChoice(), measured.cpu, measured.us)
         return default, prove(_pipeline(parts, cuts, default.choice), parts.flat, wishes.samples)
