@@ -252,7 +252,7 @@ def columns(p: Prefix) -> dict[str, list[Any]]:
 
 
 def test_each_pipeline_gives_the_answers_of_spark(spark: Any, tmp_path: Path) -> None:
-    frame = spark.createDataFrame(ROWS, NAMES).cache()  # rows come from Python; each pass would fetch them anew
+    frame = spark.createDataFrame(ROWS, NAMES)
     given = {name: [row[i] for row in ROWS] for i, name in enumerate(NAMES)}
     p = Prefix()
     groups = (models(p), trees_and_clusters(p), generalized(p), texts(p), numbers(p), columns(p))
