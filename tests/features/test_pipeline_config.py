@@ -204,7 +204,7 @@ def test_what_passes_through_keeps_its_type() -> None:
     fields = "data_config { input_fields { input_name: 'x' input_type: DOUBLE default_val: '2' } }"
     text = "feature_config { features { feature_name: 'p' input_names: ['x', 't'] feature_type: PassThroughFeature } }"
     features = FeatureSet.from_fg_json(read_pipeline_config(fields + text).document, profile="easyrec-tf")
-    out = features.compile().run({"x": [1.5, None], "t": ["a|b", "c"]})
+    out: Any = features.compile().run({"x": [1.5, None], "t": ["a|b", "c"]})
     assert out["p"].tolist() == [[1.5], [2.0]]
     assert out["p_1"].values.tolist() == ["a|b", "c"]
 
@@ -217,7 +217,7 @@ def test_crosses_and_lookups_of_easyrec_are_read() -> None:
                  separator: ";" kv_separator: ":" combiner: "mean" }
     }"""
     features = FeatureSet.from_fg_json(read_pipeline_config(text).document, profile="easyrec-tf")
-    out = features.compile().run({"t": ["a", None], "n": [None, 3], "k": ["x", "z"], "m": ["x:1;y:2;x:1"]})
+    out: Any = features.compile().run({"t": ["a", None], "n": [None, 3], "k": ["x", "z"], "m": ["x:1;y:2;x:1"]})
     assert out["c"].lengths.tolist() == [1, 0]
     assert out["l"].lengths.tolist() == [2, 0]
     assert {spec.name: spec.pooling for spec in features.outputs} == {"c": "sum", "l": "mean"}

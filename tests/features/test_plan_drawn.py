@@ -224,7 +224,11 @@ def draw_bool_mask(draw: Any, name: str) -> tuple[Entry, Columns]:
 
 def draw_regex(draw: Any, name: str) -> tuple[Entry, Columns]:
     pattern, replacement = draw(st.sampled_from((("[0-9]+", "n"), ("a|b", ""), ("(.)_(.)", r"\2\1"))))
-    entry: Entry = {"feature_type": "regex_replace_feature", "expression": source(draw, name), "regex_pattern": [pattern]}
+    entry: Entry = {
+        "feature_type": "regex_replace_feature",
+        "expression": source(draw, name),
+        "regex_pattern": [pattern],
+    }
     entry |= {"replacement": replacement, "replace_all": draw(st.booleans()), "hash_bucket_size": 9}
     return entry, {name: draw(st.lists(st.one_of(st.none(), words), min_size=3, max_size=3))}
 

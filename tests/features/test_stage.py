@@ -12,6 +12,7 @@ from recserve import memory
 from recserve.errors import DataError
 from recserve.features import ops
 from recserve.features.compiled import CompiledPlan, Workspace
+from recserve.features.feature_set import FeatureSet
 from recserve.features.graph import GraphOutput, PlanGraph
 from recserve.features.infer import infer
 from recserve.features.ingest import ColumnBatch
@@ -208,6 +209,70 @@ def test_a_warm_plan_has_all_stages() -> None:
     assert {"item", "request", "candidate", "flat"} <= set(plan.__dict__)
     assert plan.candidate.imports == (0, 1)
     assert [use.name for use in plan.flat.columns] == ["c", "u"]
+
+
+EXPLOSIONS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "hits": (
+        {"feature_type": "match_feature", "nested_map": "user:a", "pkey": "user:b", "skey": "ALL"},
+        {"a": ["a^" + ",".join("k:1" for _ in range(1000))], "b": [["a"] * 101]},
+        "row 0: more than 100000 combinations",
+    ),
+    "joined bytes": (
+        {"feature_type": "combo_feature", "expression": ["user:a", "user:b"], "hash_bucket_size": 9},
+        {"a": ["x" * 10_000], "b": [["b"] * 30_000]},
+        "row 0: its tokens have more than 268435456 bytes",
+    ),
+    "outer keys": (
+        {"feature_type": "match_feature", "nested_map": "user:a", "pkey": "user:b", "skey": "user:b"},
+        {"a": ["k" * 30_000 + "^" + ",".join(["a:1"] * 10_000)], "b": ["k"]},
+        "column 'a', row 0: its tokens have more than 268435456 bytes",
+    ),
+    "distances of terms": (
+        {"feature_type": "overlap_feature", "query": "user:a", "title": "user:b", "method": "proximity_min_dist"},
+        {"a": [[str(n) for n in range(3000)]], "b": [[str(n) for n in range(3000)]]},
+        "row 0: more than 10000000 comparisons",
+    ),
+    "distance of texts": (
+        {"feature_type": "custom_feature", "operator_name": "EditDistance", "expression": ["user:a", "user:b"]},
+        {"a": ["x" * 4000], "b": ["y" * 4000]},
+        "row 0: more than 10000000 comparisons",
+    ),
+}
+
+
+@pytest.mark.parametrize("reference", [True, False])
+@pytest.mark.parametrize("name", EXPLOSIONS)
+def test_what_explodes_is_refused_by_row(name: str, reference: bool) -> None:
+    entry, columns, problem = EXPLOSIONS[name]
+    plan = FeatureSet.from_fg_json({"features": [{"feature_name": "f", **entry}]}).compile(reference=reference)
+    with pytest.raises(DataError, match=problem) as caught:
+        plan.run(columns)
+    assert "feature 'f'" in str(caught.value)
+
+
+def test_a_batch_that_finds_no_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = CompiledPlan(graph_of(TOKENS, ops.JoinTokens((0, 0)))).item
+    workspace = Workspace(stage.slots, 4096)
+    batch = ColumnBatch.from_columns({"c": [",".join("a" * 100)]}, stage.columns)
+
+    def grow(_bytes: int) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(workspace.arena, "grow", grow)
+    with pytest.raises(DataError, match="there is no memory for a batch of 1 rows"):
+        stage.run(workspace, batch, 1)
+
+
+def test_a_map_with_many_equal_keys_keeps_them_in_order() -> None:
+    keys = [f"k{n % 7}" for n in range(50_000)]
+    entry: dict[str, Any] = {"feature_type": "match_feature", "nested_map": "user:m", "pkey": "item:p", "skey": "ALL"}
+    entry |= {"need_discrete": True, "feature_name": "f", "default_value": ""}
+    text = "|".join(f"{key}^s:{n}" for n, key in enumerate(keys))
+    plan = FeatureSet.from_fg_json({"features": [entry]}).compile()
+    found: Any = plan.run({"m": [text], "p": ["k3", "k9", "k0"]})["f"]
+    want = [[str(n) for n, key in enumerate(keys) if key == wanted] for wanted in ("k3", "k9", "k0")]
+    assert found.values.tolist() == [value for row in want for value in row]
+    assert found.lengths.tolist() == [len(row) for row in want]
 
 
 def test_the_scratch_of_a_nested_map_grows_with_its_text_not_with_its_square() -> None:

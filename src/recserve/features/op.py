@@ -30,6 +30,10 @@ MISSING_ID: Final = -1
 MASK_COLUMN: Final = "__SAMPLE_MASK__"
 MAX_COMBINATIONS: Final = 100_000
 """Combinations of one row of JoinTokens; more are a DataError."""
+MAX_TEXT_BYTES: Final = 1 << 28
+"""Bytes of the combinations, or of the outer keys of the pairs, of one row (JoinTokens, NestedPairs); as above."""
+MAX_COMPARISONS: Final = 10_000_000
+"""Comparisons of one row of EditDistance, and of Overlap's distances of terms; more are a DataError."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,17 @@ along.
 
 from __future__ import annotations
 
-from recserve.features.op import MASK_COLUMN, MAX_COMBINATIONS, MISSING_ID, Kind, Op, Value, value_field
+from recserve.features.op import (
+    MASK_COLUMN,
+    MAX_COMBINATIONS,
+    MAX_COMPARISONS,
+    MAX_TEXT_BYTES,
+    MISSING_ID,
+    Kind,
+    Op,
+    Value,
+    value_field,
+)
 from recserve.features.ops_columns import (
     AlignSteps,
     Broadcast,
@@ -92,6 +102,8 @@ from recserve.features.ops_text import (
 __all__ = [
     "MASK_COLUMN",
     "MAX_COMBINATIONS",
+    "MAX_COMPARISONS",
+    "MAX_TEXT_BYTES",
     "MISSING_ID",
     "AlignSteps",
     "AttachWeights",

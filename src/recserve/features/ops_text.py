@@ -119,7 +119,7 @@ class Tokenize(Op):
 class EditDistance(Op):
     """Levenshtein distance of the first tokens of two sources, in characters ("utf-8") or bytes ("latin").
 
-    A row where either is empty stays empty.
+    A row where either is empty stays empty. Texts whose lengths multiply to more than MAX_COMPARISONS are a DataError.
     """
 
     kind: ClassVar[Kind] = Kind.NUMBERS
@@ -141,7 +141,7 @@ class Overlap(Op):
     - "proximity_min_cover": length of the shortest stretch of title that has every term of query; 0 if there is none
     - "proximity_min_dist", "proximity_max_dist", "proximity_avg_dist": over all pairs of different query terms, the
       smallest, largest or mean of the smallest distance between positions of the two in title; t + 1 if a term lacks
-      or there is no pair
+      or there is no pair. With t different terms in query and n in title, t * (t + n) may be MAX_COMPARISONS
     """
 
     kind: ClassVar[Kind] = Kind.NUMBERS

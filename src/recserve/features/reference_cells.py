@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from recserve.errors import DataError
+from recserve.features.op import MAX_TEXT_BYTES
 from recserve.features.operators import is_number
 
 Cell: TypeAlias = Any
@@ -143,10 +144,23 @@ def nested_pairs(cell: Cell) -> list[tuple[bytes, bytes, bytes]]:
     if is_missing(cell):
         return []
     result: list[tuple[bytes, bytes, bytes]] = []
+    size = 0
     for outer, inside in pairs(cell, ("|",), "^"):
         for inner, value in pairs(inside, (",",), ":"):
             result.append((outer, inner, token_of(value)))
+            size += len(outer)
+    check_bytes(size)
     return result
+
+
+def check_bytes(size: int) -> None:
+    """Refuse tokens of one row with more bytes than MAX_TEXT_BYTES.
+
+    Raises:
+        DataError: they have.
+    """
+    if size > MAX_TEXT_BYTES:
+        raise DataError(f"its tokens have more than {MAX_TEXT_BYTES} bytes", hint="Give fewer or shorter values")
 
 
 def steps(cell: Cell, delimiter: str, limit: int | None, fills_empty: bool) -> list[Cell]:

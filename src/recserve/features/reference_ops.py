@@ -102,6 +102,9 @@ ELEMENTWISE: Final[dict[type[Op], Callable[[Any, Any], Any]]] = {
 
 def _join(op: ops.JoinTokens, *sources: list[bytes]) -> list[bytes]:
     _check_combinations(sources)
+    if (count := math.prod(map(len, sources))) > 1:
+        width = sum(sum(map(len, tokens)) * (count // len(tokens)) for tokens in sources)
+        cells.check_bytes(width + count * (len(sources) - 1) * len(op.joiner.encode()))
     return [op.joiner.encode().join(parts) for parts in itertools.product(*sources)]
 
 
@@ -233,6 +236,8 @@ def _build_map(op: ops.BuildMap, keys: list[int]) -> Map:
 
 
 def _hits(found: Map, values: list[Any], keys: list[int]) -> list[Any]:
+    if sum(len(found.get(key, ())) for key in keys) > max(ops.MAX_COMBINATIONS, len(keys)):
+        raise DataError(f"more than {ops.MAX_COMBINATIONS} combinations", hint="Give fewer values")
     return [values[i] for key in keys for i in found.get(key, ())]
 
 

@@ -6,6 +6,9 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from recserve.errors import DataError
+from recserve.features.op import MAX_COMPARISONS
+
 Terms = Sequence[bytes]
 
 
@@ -36,6 +39,9 @@ def _min_cover(query: Terms, title: Terms) -> int:
 
 def _pair_distances(query: Terms, title: Terms) -> list[int]:
     """Of each pair of different terms the smallest distance between their positions; () if a term lacks."""
+    terms = len(set(query))
+    if terms * (terms + len(title)) > MAX_COMPARISONS:
+        raise DataError(f"more than {MAX_COMPARISONS} comparisons", hint="Give fewer terms")
     places = {term: [i for i, other in enumerate(title) if other == term] for term in dict.fromkeys(query)}
     if not all(places.values()):
         return []

@@ -16,7 +16,8 @@ from typing import Final, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recserve.errors import ConfigError
+from recserve.errors import ConfigError, DataError
+from recserve.features.op import MAX_COMPARISONS
 from recserve.features.vocabularies import digest, read_asset
 
 DEFAULT_STOPS: Final = "".join(
@@ -154,7 +155,13 @@ def replace_regex(
 
 
 def edit_distance(left: Sequence[object], right: Sequence[object]) -> int:
-    """Levenshtein distance of two sequences."""
+    """Levenshtein distance of two sequences.
+
+    Raises:
+        DataError: they are too long.
+    """
+    if len(left) * len(right) > MAX_COMPARISONS:
+        raise DataError(f"more than {MAX_COMPARISONS} comparisons", hint="Give shorter texts")
     row = list(range(len(right) + 1))
     for i, a in enumerate(left, 1):
         diagonal, row[0] = row[0], i

@@ -24,11 +24,11 @@ from recserve.features.ingest import ColumnBatch, ColumnUse
 from recserve.features.kernels import layout as at
 from recserve.features.kernels.driver import copy_out, execute
 from recserve.features.kernels.entries import LIBRARY
-from recserve.features.op import MAX_COMBINATIONS, Kind, Op
+from recserve.features.op import MAX_COMBINATIONS, MAX_COMPARISONS, MAX_TEXT_BYTES, Kind, Op
 from recserve.features.python_ops import PYTHON_OPS, run_python_op
 from recserve.rates import Rate
 
-MAX_ARENA_BYTES: Final = 1 << 35
+MAX_ARENA_BYTES: Final = 1 << 32
 _COLUMN_OPS: Final = (
     *(ops.SplitSteps, ops.ParseTokens, ops.ParseNumbers, ops.PairKeys, ops.PairTokens, ops.PairNumbers),
     ops.NestedPairs,
@@ -224,7 +224,10 @@ class Stage:
                 raise DataError(
                     f"a batch of {rows} rows needs more than {MAX_ARENA_BYTES} bytes", code="batch_too_large"
                 )
-            workspace.arena.grow(2 * workspace.arena.size_bytes)
+            try:
+                workspace.arena.grow(2 * workspace.arena.size_bytes)
+            except MemoryError:
+                raise DataError(f"there is no memory for a batch of {rows} rows", code="batch_too_large") from None
 
     def measure(self, workspace: Workspace, columns: ColumnBatch, rows: int) -> dict[int, int]:
         """Run the ops one by one, none fused: {op: nanoseconds}; lifts and exports count for the op that they carry.
@@ -360,6 +363,10 @@ def _problem(op: Op, status: int, text: str) -> tuple[str, str | None]:
         return f"vectors of different lengths in expression {expression!r}", None
     if status == at.TOO_MANY_COMBINATIONS:
         return f"more than {MAX_COMBINATIONS} combinations", "Give fewer values, or split the feature"
+    if status == at.TOO_MANY_BYTES:
+        return f"its tokens have more than {MAX_TEXT_BYTES} bytes", "Give fewer or shorter values"
+    if status == at.TOO_MANY_COMPARISONS:
+        return f"more than {MAX_COMPARISONS} comparisons", "Give shorter texts, or fewer terms"
     if isinstance(op, ops.SemanticIds) and status == at.NOT_A_MULTIPLE:
         return f"the number of codes is not a multiple of {len(op.codebook)}", None
     if isinstance(op, ops.SemanticIds) and status == at.BAD_CODE:

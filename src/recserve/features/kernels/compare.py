@@ -5,12 +5,16 @@ from __future__ import annotations
 # ruff: noqa: PLR0917  (compiled functions pass their state one by one)
 from typing import Any, Final
 
+import numpy as np
+
 from recserve.dtypes import I64
+from recserve.features.kernels.hashing import murmur64a
 from recserve.features.kernels.ids import is_same
 from recserve.features.kernels.jit import inner
-from recserve.features.kernels.layout import OK, OUT, P0, A, B
+from recserve.features.kernels.layout import OK, OUT, P0, TOO_MANY_COMPARISONS, A, B
 from recserve.features.kernels.rows import (
     end_of,
+    fail,
     first_of,
     give_back,
     set_elements,
@@ -20,6 +24,7 @@ from recserve.features.kernels.rows import (
     value_at,
 )
 from recserve.features.kernels.tokens import token_at
+from recserve.features.op import MAX_COMPARISONS
 from recserve.memory import OUT_OF_MEMORY, ROWS, STRIDE, view_f64, view_i64, view_u8
 
 METHODS: Final = (
@@ -33,36 +38,36 @@ METHODS: Final = (
     "proximity_max_dist",
     "proximity_avg_dist",
 )
+PROXIMITY: Final = METHODS.index("proximity_min_dist")
+"""From here on methods compare pairs of terms."""
 
 
 @inner
-def _same_term(left: I64, i: int, right: I64, j: int) -> Any:
-    """Whether token i of one value is token j of another."""
-    a, size = token_at(left, i)
-    b, other = token_at(right, j)
-    return size == other and is_same(a, b, size)
-
-
-@inner
-def _number_terms(query: I64, first: int, count: int, title: I64, other: int, length: int, codes: I64) -> Any:
+def _number_terms(
+    query: I64, first: int, count: int, title: I64, other: int, length: int, codes: I64, table: I64
+) -> Any:
     """Write for each term of query, then of title, the number of its term; how many terms query has.
 
-    Equal terms have equal numbers, in order of appearance in query; a term of title that query lacks has -1.
+    Equal terms have equal numbers, in order of appearance in query; a term of title that query lacks has -1. `table`
+    has a power of two of places, at least one more than query has terms.
     """
-    terms = 0
-    for i in range(count):
-        codes[i] = -1
-        for j in range(i):
-            if codes[i] < 0 and _same_term(query, first + i, query, first + j):
-                codes[i] = codes[j]
-        if codes[i] < 0:
-            codes[i] = terms
+    terms, mask = 0, len(table) - 1
+    table[:] = 0
+    for i in range(count + length):
+        if i < count:
+            text, size = token_at(query, first + i)
+        else:
+            text, size = token_at(title, other + i - count)
+        place, codes[i] = np.int64(murmur64a(text, size) & np.uint64(mask)), -1
+        while table[place] != 0:
+            known, width = token_at(query, first + table[place] - 1)
+            if width == size and is_same(known, text, size):
+                codes[i] = codes[table[place] - 1]
+                break
+            place = (place + 1) & mask
+        if codes[i] < 0 and i < count:
+            table[place], codes[i] = i + 1, terms
             terms += 1
-    for i in range(length):
-        codes[count + i] = -1
-        for j in range(count):
-            if codes[count + i] < 0 and _same_term(title, other + i, query, first + j):
-                codes[count + i] = codes[j]
     return terms
 
 
@@ -77,88 +82,99 @@ def _contained(codes: I64, count: int, length: int) -> Any:
 
 
 @inner
-def _index_of(codes: I64, count: int, length: int) -> Any:
-    """First position at which query stands in title as a whole, else -1."""
-    for start in range(length - count + 1):
-        j = 0
-        while j < count and codes[count + start + j] == codes[j]:
-            j += 1
-        if j == count:
-            return start
+def _index_of(codes: I64, count: int, length: int, border: I64) -> Any:
+    """First position at which query stands in title as a whole, else -1 (Knuth, Morris and Pratt)."""
+    border[0], k = 0, 0
+    for i in range(1, count):
+        while k > 0 and codes[i] != codes[k]:
+            k = border[k - 1]
+        k += codes[i] == codes[k]
+        border[i] = k
+    k = 0
+    for j in range(length):
+        while k > 0 and codes[count + j] != codes[k]:
+            k = border[k - 1]
+        k += codes[count + j] == codes[k]
+        if k == count:
+            return j - count + 1
     return -1
 
 
 @inner
-def _common(codes: I64, count: int, length: int, of_query: bool) -> Any:
+def _common(codes: I64, count: int, length: int, of_query: bool, seen: I64) -> Any:
     """Terms of query that title has, or terms of title that query has."""
     found = 0
+    seen[:] = 0
+    for j in range(length):
+        if codes[count + j] >= 0:
+            seen[codes[count + j]] = 1
+            found += not of_query
     if of_query:
         for i in range(count):
-            j = 0
-            while j < length and codes[count + j] != codes[i]:
-                j += 1
-            found += j < length
-        return found
-    for j in range(length):
-        found += codes[count + j] >= 0
+            found += seen[codes[i]]
     return found
 
 
 @inner
-def _min_cover(codes: I64, count: int, length: int, terms: int, last: I64) -> Any:
+def _min_cover(codes: I64, count: int, length: int, terms: int, inside: I64) -> Any:
     """Length of the shortest stretch of title with all terms of query, 0 if there is none."""
-    best = 0
-    for t in range(terms):
-        last[t] = -1
+    best, have, start = 0, 0, 0
+    inside[:] = 0
     for j in range(length):
-        if codes[count + j] >= 0:
-            last[codes[count + j]] = j
-            start = last[0]
-            for t in range(terms):
-                start = min(start, last[t])
-            if start >= 0 and (best == 0 or j - start + 1 < best):
-                best = j - start + 1
+        code = codes[count + j]
+        if code >= 0:
+            have += inside[code] == 0
+            inside[code] += 1
+        while have == terms:
+            best = j - start + 1 if best == 0 else min(best, j - start + 1)
+            code = codes[count + start]
+            if code >= 0:
+                inside[code] -= 1
+                have -= inside[code] == 0
+            start += 1
     return best
 
 
 @inner
-def _proximity(codes: I64, count: int, length: int, terms: int, method: int) -> Any:
+def _proximity(codes: I64, count: int, length: int, terms: int, method: int, last: I64, nearest: I64) -> Any:
     """Smallest, largest or mean smallest distance of two terms in title; length + 1 if a term lacks."""
+    last[:] = -1
+    nearest[: terms * terms] = length + 1
+    for j in range(length):
+        code = codes[count + j]
+        if code >= 0:
+            for t in range(terms):
+                if t != code and last[t] >= 0:
+                    pair = min(t, code) * terms + max(t, code)
+                    nearest[pair] = min(nearest[pair], j - last[t])
+            last[code] = j
     pairs, total, low, high = 0, 0, length + 1, 0
     for a in range(terms):
         for b in range(a + 1, terms):
-            nearest, place_a, place_b = length + 1, -1, -1
-            for j in range(length):
-                code = codes[count + j]
-                if code == a:
-                    place_a = j
-                elif code == b:
-                    place_b = j
-                if code in (a, b) and place_a >= 0 and place_b >= 0:
-                    nearest = min(nearest, abs(place_a - place_b))
-            if nearest > length:
+            distance = nearest[a * terms + b]
+            if distance > length:
                 return float(length + 1)
-            pairs, total, low, high = pairs + 1, total + nearest, min(low, nearest), max(high, nearest)
+            pairs, total, low, high = pairs + 1, total + distance, min(low, distance), max(high, distance)
     if pairs == 0:
         return float(length + 1)
     return float(low) if method == 6 else float(high) if method == 7 else total / pairs
 
 
 @inner
-def _overlap(codes: I64, count: int, length: int, terms: int, method: int, last: I64) -> Any:
+def _overlap(codes: I64, count: int, length: int, terms: int, method: int, last: I64, nearest: I64) -> Any:
     if method == 0:
-        return _common(codes, count, length, True) / count
+        return _common(codes, count, length, True, last) / count
     if method == 1:
-        return _common(codes, count, length, False) / length
+        return _common(codes, count, length, False, last) / length
     if method == 2:
         return 1.0 if _contained(codes, count, length) else 0.0
     if method == 3:
-        return 1.0 if count == length and _index_of(codes, count, length) == 0 else 0.0
+        return 1.0 if count == length and _index_of(codes, count, length, last) == 0 else 0.0
     if method == 4:
-        return float(_index_of(codes, count, length))
+        return float(_index_of(codes, count, length, last))
     if method == 5:
         return float(_min_cover(codes, count, length, terms, last))
-    return _proximity(codes, count, length, terms, method)
+    return _proximity(codes, count, length, terms, method, last, nearest)
 
 
 @inner
@@ -178,11 +194,22 @@ def overlap(op: I64, run: I64) -> Any:
         count, length = end_of(query, n) - first, end_of(title, n) - other
         offsets[n + 1] = offsets[n]
         if count > 0 and length > 0:
-            if 8 * (2 * count + length) > room:
+            places = 2
+            while places <= count:
+                places *= 2
+            free = room // 8 - (2 * count + length + 2 * places)
+            if free < 0:
                 return OUT_OF_MEMORY
             codes, last = view_i64(scratch, count + length), view_i64(scratch + 8 * (count + length), count)
-            terms = _number_terms(query, first, count, title, other, length, codes)
-            out[offsets[n]] = _overlap(codes, count, length, terms, op[P0], last)
+            rest = scratch + 8 * (2 * count + length)
+            table = view_i64(rest, 2 * places)
+            terms = _number_terms(query, first, count, title, other, length, codes, table)
+            if op[P0] >= PROXIMITY and terms * (terms + length) > MAX_COMPARISONS:
+                return fail(op, run, TOO_MANY_COMPARISONS, n, 0, -1)
+            if op[P0] >= PROXIMITY and terms * terms > free:
+                return OUT_OF_MEMORY
+            nearest = view_i64(rest + 16 * places, terms * terms if op[P0] >= PROXIMITY else 0)
+            out[offsets[n]] = _overlap(codes, count, length, terms, op[P0], last, nearest)
             offsets[n + 1] += 1
     give_back(run, scratch, 0)
     set_elements(target, address, 0, 0, offsets[distinct])
@@ -246,6 +273,8 @@ def edit_distance(op: I64, run: I64) -> Any:
             row = view_i64(scratch + 8 * (size + width), width + 1)
             count = _write_characters(a, size, op[P0] != 0, text)
             length = _write_characters(b, width, op[P0] != 0, pattern)
+            if count * length > MAX_COMPARISONS:
+                return fail(op, run, TOO_MANY_COMPARISONS, n, 0, -1)
             out[offsets[n]] = _distance(text, count, pattern, length, row)
             offsets[n + 1] += 1
     give_back(run, scratch, 0)

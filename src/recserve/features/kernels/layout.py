@@ -100,6 +100,8 @@ LENGTHS_DIFFER: Final = 4
 TOO_MANY_COMBINATIONS: Final = 5
 BAD_CODE: Final = 6
 NOT_A_MULTIPLE: Final = 7
+TOO_MANY_COMPARISONS: Final = 8
+TOO_MANY_BYTES: Final = 9
 
 # ---- sizes of elements
 

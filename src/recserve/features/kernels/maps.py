@@ -15,13 +15,14 @@ import numpy as np
 
 from recserve.dtypes import I64
 from recserve.features.kernels.jit import inner
-from recserve.features.kernels.layout import EIGHT_BYTES, OK, OUT, P0, P1, TOKENS, A, B, C
+from recserve.features.kernels.layout import EIGHT_BYTES, OK, OUT, P0, P1, TOKENS, TOO_MANY_COMBINATIONS, A, B, C
 from recserve.features.kernels.numeric import COMBINERS, combine, make_dense
 from recserve.features.kernels.pointers import load, load_f32, load_f64, load_i32, store, store_f32, store_f64
 from recserve.features.kernels.rows import (
     copy_elements,
     distinct_rows,
     end_of,
+    fail,
     first_of,
     give_back,
     packed,
@@ -33,6 +34,7 @@ from recserve.features.kernels.rows import (
     take_rest,
     value_at,
 )
+from recserve.features.op import MAX_COMBINATIONS
 from recserve.memory import (
     COUNT,
     ENDS,
@@ -65,6 +67,13 @@ def capacity_of(count: int) -> Any:
 
 
 @inner
+def mask_of(count: int, keeps_all: int) -> Any:
+    """Entries of the index of a row with `count` keys, less 1. One that keeps all has half, and chains behind them."""
+    capacity = capacity_of(count)
+    return (capacity >> 1 if keeps_all else capacity) - 1
+
+
+@inner
 def build_map(op: I64, run: I64) -> Any:
     """BuildMap. P0: keeps_all."""
     target, address = value_at(run, op[OUT]), packed(run, op[A], EIGHT_BYTES, False)
@@ -82,40 +91,57 @@ def build_map(op: I64, run: I64) -> Any:
         count = end_of(keys, n) - first
         if count == 0:
             continue
-        mask = capacity_of(count) - 1
+        mask = mask_of(count, op[P0])
         table, hashes = view_i32(extra + 32 * first, mask + 1), view_i64(keys[VALUES] + 8 * first, count)
         for j in range(mask + 1):
             table[j] = 0
+        following, last = _chains(extra, first, count)
         for j in range(count):
             at = hashes[j] & mask
-            while table[at] != 0 and (op[P0] or hashes[table[at] - 1] != hashes[j]):
+            while table[at] != 0 and hashes[table[at] - 1] != hashes[j]:
                 at = (at + 1) & mask
-            table[at] = j + 1
+            if op[P0]:
+                head = j if table[at] == 0 else table[at] - 1
+                following[last[head] if head < j else j] = j + 1
+                following[j], last[head], table[at] = 0, j, head + 1
+            else:
+                table[at] = j + 1
     return OK
+
+
+@inner
+def _chains(extra: int, first: int, count: int) -> Any:
+    """Of a map that keeps all: (number + 1 of the next element under an equal hash, or 0; number of the last one)."""
+    return view_i32(extra + 32 * first + 16 * count, count), view_i32(extra + 32 * first + 20 * count, count)
 
 
 @inner
 def _probe(index: I64, first: int, count: int, key: int, hits: int, most: int, base: int) -> Any:
     """Write base + the number of each element with the hash `key` at `hits`; how many, or -1 if more than `most`."""
-    mask, found = capacity_of(count) - 1, 0
+    mask, found = mask_of(count, index[TOKEN_OFFSETS]), 0
+    following, _ = _chains(index[EXTRA], first, count)
     table, hashes = view_i32(index[EXTRA] + 32 * first, mask + 1), view_i64(index[VALUES] + 8 * first, count)
     at = key & mask
     while table[at] != 0:
         element = table[at] - 1
         if hashes[element] == key:
-            if found >= most:
-                return -1
-            view_i64(hits + 8 * found, 1)[0] = base + element
-            found += 1
+            while element >= 0:
+                if found >= most:
+                    return -1
+                view_i64(hits + 8 * found, 1)[0] = base + element
+                found += 1
+                element = following[element] - 1 if index[TOKEN_OFFSETS] else -1
+            return found
         at = (at + 1) & mask
     return found
 
 
 @inner
 def find_hits(op: I64, run: I64, directory: int, distinct: int) -> Any:
-    """The elements of the values (B) under the keys (C) of each row: their address, in the rest of the arena, or -1.
+    """The elements of the values (B) under the keys (C) of each row: their address, in the rest of the arena.
 
-    `directory` gets the offsets of the rows. Kept: what the offsets say; `give_back` has been called.
+    OUT_OF_MEMORY, or less where a row has too many; see `status_of`. `directory` gets the offsets of the rows. Kept:
+    what the offsets say; `give_back` has been called.
     """
     index, values, keys = value_at(run, op[A]), value_at(run, op[B]), value_at(run, op[C])
     hits, room = take_rest(run)
@@ -132,9 +158,17 @@ def find_hits(op: I64, run: I64, directory: int, distinct: int) -> Any:
                 if found < 0:
                     return OUT_OF_MEMORY
                 total += found
+                if total - offsets[n] > max(MAX_COMBINATIONS, end_of(keys, n) - first_of(keys, n)):
+                    return -fail(op, run, TOO_MANY_COMBINATIONS, n, 0, -1)
         offsets[n + 1] = total
     give_back(run, hits, 8 * total)
     return hits
+
+
+@inner
+def status_of(hits: int) -> Any:
+    """What a kernel returns where `find_hits` gave no address."""
+    return OUT_OF_MEMORY if hits == OUT_OF_MEMORY else -hits
 
 
 @inner
@@ -230,7 +264,7 @@ def lookup_numbers(op: I64, run: I64) -> Any:
     directory = take(run, 8 * (distinct + 1))
     hits = find_hits(op, run, directory, distinct) if directory >= 0 else OUT_OF_MEMORY
     if hits < 0:
-        return OUT_OF_MEMORY
+        return status_of(hits)
     offsets = view_i64(directory, distinct + 1)
     found, out, at, position = view_i64(hits, offsets[distinct]), view_f64(hits, offsets[distinct]), 0, 0
     for n in range(distinct):
@@ -310,7 +344,7 @@ def lookup_ids(op: I64, run: I64) -> Any:
     directory = take(run, 8 * (distinct + 1))
     hits = find_hits(op, run, directory, distinct) if directory >= 0 else OUT_OF_MEMORY
     if hits < 0:
-        return OUT_OF_MEMORY
+        return status_of(hits)
     offsets, at, position = view_i64(directory, distinct + 1), 0, 0
     found = view_i64(hits, offsets[distinct])
     for n in range(distinct):
@@ -335,7 +369,7 @@ def lookup_tokens(op: I64, run: I64) -> Any:
     directory = take(run, 8 * (distinct + 1))
     hits = find_hits(op, run, directory, distinct) if directory >= 0 else OUT_OF_MEMORY
     if hits < 0:
-        return OUT_OF_MEMORY
+        return status_of(hits)
     total, size = view_i64(directory, distinct + 1)[distinct], 0
     found = view_i64(hits, total)
     for t in found:

@@ -29,11 +29,12 @@ from recserve.features.kernels.layout import (
     OUT,
     P0,
     TEXT,
+    TOO_MANY_BYTES,
     A,
 )
 from recserve.features.kernels.parse import set_unit_rows
 from recserve.features.kernels.pointers import load
-from recserve.features.kernels.rows import column_at, take, value_at
+from recserve.features.kernels.rows import column_at, fail, take, value_at
 from recserve.features.kernels.writer import (
     TOKENS_WRITTEN,
     WRITER,
@@ -41,6 +42,7 @@ from recserve.features.kernels.writer import (
     finish,
     open_writer,
 )
+from recserve.features.op import MAX_TEXT_BYTES
 from recserve.memory import OUT_OF_MEMORY, view_i64, view_u8
 
 PARTS: Final = {"outer": 0, "inner": 1, "value": 2}
@@ -97,9 +99,10 @@ def _bound_of_pair(column: I64, leaf: int, part: int) -> Any:
 
 @inner
 def bound_of_tokens(op: I64, run: I64, column: I64, units: int) -> Any:
-    """An upper bound of the bytes of all tokens; at most the bytes of the text times its pairs."""
+    """An upper bound of the bytes of all tokens; -TOO_MANY_BYTES where the outer keys of a unit have too many."""
     total, part = 64, op[P0]
     for u in range(units):
+        before = total
         first, end = span_of(op, run, column, u)
         if span_is_bytes(op, column):
             total += _bound_of_text(column[LEAVES], first, end, part, True)
@@ -110,6 +113,8 @@ def bound_of_tokens(op: I64, run: I64, column: I64, units: int) -> Any:
                 elif column[LEAF] == TEXT and is_valid(column, leaf):
                     start, stop = text_range(column, leaf)
                     total += _bound_of_text(column[LEAVES], start, stop, part, is_cut(op, column))
+        if total - before > MAX_TEXT_BYTES and part == 0:
+            return -fail(op, run, TOO_MANY_BYTES, u, 0, -1)
     return total
 
 
@@ -168,7 +173,10 @@ def nested_pairs(op: I64, run: I64) -> Any:
     column, target = column_at(run, op[A]), value_at(run, op[OUT])
     units = count_units(op, run, column)
     directory, scratch = take(run, 8 * (units + 1)), take(run, 64)
-    address = open_writer(run, bound_of_tokens(op, run, column, units))
+    bound = bound_of_tokens(op, run, column, units)
+    if bound < 0:
+        return -bound
+    address = open_writer(run, bound)
     if directory < 0 or scratch < 0 or address < 0:
         return OUT_OF_MEMORY
     offsets, writer = view_i64(directory, units + 1), view_i64(address, WRITER)

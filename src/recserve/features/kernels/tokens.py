@@ -19,6 +19,7 @@ from recserve.features.kernels.layout import (
     P4,
     RUN_ROWS,
     TOKENS,
+    TOO_MANY_BYTES,
     TOO_MANY_COMBINATIONS,
     A,
     B,
@@ -46,6 +47,7 @@ from recserve.features.kernels.rows import (
     value_at,
 )
 from recserve.features.kernels.writer import TOKENS_WRITTEN, WRITER, add_token, finish, open_writer
+from recserve.features.op import MAX_TEXT_BYTES
 from recserve.memory import (
     COUNT,
     ENDS,
@@ -198,8 +200,11 @@ def join_tokens(op: I64, run: I64) -> Any:
         count, width = _combinations(run, slots, n, op[P4])
         if count < 0:
             return fail(op, run, TOO_MANY_COMBINATIONS, n, 0, -1)
+        width += count * (len(slots) - 1) * op[P3]
+        if width > MAX_TEXT_BYTES:
+            return fail(op, run, TOO_MANY_BYTES, n, 0, -1)
         offsets[n + 1] = offsets[n] + count
-        size += width + count * (len(slots) - 1) * op[P3]
+        size += width
     total = offsets[distinct]
     block, ends = take(run, size), take(run, 8 * (total + 1))
     if ends < 0:
