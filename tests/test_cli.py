@@ -51,8 +51,19 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["srve"], ["serve"], ["serve", "x", "--prt", "1"], ["serve", "x", "--port", "y"]]
+    ("arguments", "message"),
+    [
+        (["serve"], "Error: no bundle to serve. Name at least one bundle directory.\n"),
+        (["serve", "x", "--port", "y"], "Error: --port: 'y' is no whole number\n"),
+    ],
 )
+def test_a_server_with_nothing_to_serve_ends_with_2(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert run(capsys, *arguments) == (2, "", message)
+
+
+@pytest.mark.parametrize("arguments", [["srve"], ["serve", "x", "--prt", "1"]])
 def test_wrong_usage_ends_with_2(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     code, _, err = run(capsys, *arguments)
     assert code == 2
@@ -123,7 +134,8 @@ class FakeRanker:
 
 @pytest.fixture
 def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setitem(sys.modules, "recserve.ranker", SimpleNamespace(Ranker=FakeRanker))
+    names = {"Ranker": FakeRanker, "RankResult": object, "VersionTuple": object}
+    monkeypatch.setitem(sys.modules, "recserve.ranker", SimpleNamespace(**names))
     folder = tmp_path / "models" / "rank" / "7"
     folder.mkdir(parents=True)
     return folder

@@ -73,6 +73,6 @@ def test_a_format_that_needs_conversion_is_guessed_and_not_read(
     reader = formats.Reader("nowhere", lambda source: source.head == b"GRAPH")
     monkeypatch.setitem(formats.CONVERTERS, "graph", reader)
     assert formats.guess(path) == "graph"
-    with pytest.raises(ConfigError, match="no scoring program.*recserve import") as caught:
+    with pytest.raises(ConfigError, match=r"no scoring program.*recserve import") as caught:
         formats.read(path)
     assert caught.value.code == "needs_conversion"

@@ -49,7 +49,8 @@ def test_only_candidates_are_required() -> None:
         (b'{"candidate":[1]}', "$: unknown field 'candidate'. Did you mean 'candidates'?"),
         (
             b'{"candidates":[1],"zzz":1}',
-            "$: unknown field 'zzz'. Fields: user, context, candidates, top_k, items, request_id, format, timings, user_id, explain.",
+            "$: unknown field 'zzz'. Fields: user, context, candidates, top_k, items, request_id, format, timings, "
+            "user_id, explain.",
         ),
     ],
 )

@@ -69,7 +69,7 @@ def build(
     first start.
 
     \b
-    Examples:
+    Example:
       recserve build --features fg.json --network network.onnx --tables tables/ --out models/rank/7
       recserve build ... --precision bf16 --records holdout.parquet --label click --group user_id
       recserve build ... --engine onnxruntime --block 32

@@ -48,7 +48,7 @@ def rollout(
     """Split a model's users over versions, or move all of them; prints the rollout and what was seen as JSON.
 
     \b
-    Examples:
+    Example:
       recserve serve models --watch --dialect recserve:8501 --dialect admin:8502
       recserve rollout rank --stable 6 --canary 7 --percent 5
       recserve rollout rank --promote

@@ -35,7 +35,7 @@ def serve(flags: ServeFlags) -> None:
     requests.
 
     \b
-    Examples:
+    Example:
       recserve serve models/rank/7 --items items.parquet --log-records logs/records
       curl localhost:8501/v1/models/rank:rank -d '{"user": {}, "candidates": ["i1", "i2"]}'
       recserve serve models --dialect tfs:8501 --dialect vertex:8080=ctr

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError
 
 from recserve.dtypes import BY_ONNX
 from recserve.errors import ConfigError

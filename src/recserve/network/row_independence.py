@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx
 import onnx_ir as ir
 
-from recserve.network.facts import Fact, Facts
+from recserve.network.facts import Fact, Facts, Origin
 from recserve.network.model import TensorSpec
 from recserve.network.sizes import ROWS, Dims, N, Size, named
 from recserve.network.split import Part
@@ -29,7 +29,11 @@ def has_independent_rows(part: Part) -> bool:
         facts.add_constant(weight)
     for value in model.graph.inputs:
         if not value.is_initializer():
-            facts.by_name[str(value.name)] = _fact_of(part.inputs[str(value.name)])
+            spec = part.inputs[str(value.name)]
+            fact = facts.by_name[str(value.name)] = _fact_of(spec)
+            for axis, size in enumerate(fact.dims or ()):
+                for symbol in size.names:
+                    facts.origins.setdefault(symbol, Origin(spec.name, axis, fact.rate))
     for node in model.graph:
         facts.add_node(node)
     found = [facts[value] for value in model.graph.outputs]

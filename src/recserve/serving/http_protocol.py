@@ -7,7 +7,7 @@ ever. Bodies have their limits in `body`. And a client that leaves while its pip
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -48,7 +48,7 @@ class _BoundedProtocol(HttpToolsProtocol):
         # Uvicorn tells the request that came last. Of pipelined ones the first may be running: unaware, it would write
         # to a closed transport, which is logged as a crash.
         for cycle in (self._answering, *(cycle for cycle, _ in self.pipeline)):
-            turn = None if cycle is None else cycle.scope.get(TURN)
+            turn: Any = None if cycle is None else cycle.scope.get(TURN)
             if turn is not None:
                 turn.cancel()
         if self._answering is not None:

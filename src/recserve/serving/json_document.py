@@ -1,7 +1,8 @@
 """Request JSON → Python values, with the tokens NaN and Infinity, and however deep a caller nests it.
 
 Depth costs the parsers of C and Python their stack. So of a text that is too deep, what lies deeper than `MAX_DEPTH` is
-cut out before it is parsed: a list or object at that depth reads as an empty one, and whoever walks there refuses the depth.
+cut out before it is parsed: a list or object at that depth reads as an empty one, and whoever walks there refuses the
+depth.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from importlib.metadata import version
-from typing import Final
+from typing import Final, Literal
 
 from prometheus_client import ProcessCollector
 
@@ -50,7 +50,7 @@ def process_families(collector: ProcessCollector) -> Iterable[Family]:
     for metric in collector.collect():
         samples: list[Sample] = [("", dict(sample.labels), float(sample.value)) for sample in metric.samples]
         name = metric.samples[0].name
-        kind = "counter" if metric.type == "counter" else "gauge"
+        kind: Literal["counter", "gauge"] = "counter" if metric.type == "counter" else "gauge"
         yield Family(name, kind, metric.documentation, samples, "min" if name.endswith("start_time_seconds") else "sum")
 
 
@@ -67,8 +67,8 @@ def state_families(serving: Serving) -> Iterable[Family]:
         for label, number in registry.labels(name).items()
     ]
     about: list[Sample] = [("", {"version": version("recserve")}, 1)]
-    ready = [("", {}, float(serving.readiness()))]
-    waiting = [("", {}, float(serving.threads.waiting()))]
+    ready: list[Sample] = [("", {}, float(serving.readiness()))]
+    waiting: list[Sample] = [("", {}, float(serving.threads.waiting()))]
     yield Family("recserve_build_info", "gauge", "Version of recserve.", about, "max")
     yield Family("recserve_ready", "gauge", "1 while every worker takes requests.", ready, "min")
     yield Family("recserve_model_version_state", "gauge", "Workers in which a version is in a state.", states)

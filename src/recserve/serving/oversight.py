@@ -12,7 +12,7 @@ from recserve.errors import RecserveError
 from recserve.serving.access_log import AccessLog, AccessLogOptions, JsonLogs
 from recserve.serving.metrics import RequestMetrics
 from recserve.serving.metrics_pool import MetricsPool
-from recserve.serving.metrics_text import Family, write_text
+from recserve.serving.metrics_text import Family, Sample, write_text
 from recserve.serving.observation import Observation, draw_request_id
 from recserve.serving.security.guard import Guard, read_guard
 from recserve.serving.security.targets import Target
@@ -175,10 +175,10 @@ class Oversight:
         refused = [("", {"reason": reason}, float(count)) for reason, count in self.refused.items()]
         yield Family("recserve_refused_callers_total", "counter", "Calls refused for want of a token.", refused)
         if self._json_logs is not None:
-            dropped = [("", {}, float(self._json_logs.dropped))]
+            dropped: list[Sample] = [("", {}, float(self._json_logs.dropped))]
             yield Family("recserve_log_lines_dropped_total", "counter", "Log lines that did not fit.", dropped)
         if self._access_log is not None:
-            slow = [("", {}, float(self._access_log.slow))]
+            slow: list[Sample] = [("", {}, float(self._access_log.slow))]
             yield Family("recserve_slow_requests_total", "counter", "Requests over the limit of the slow log.", slow)
 
 

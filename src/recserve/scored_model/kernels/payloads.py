@@ -8,7 +8,7 @@ from recserve.dtypes import F64, I64
 from recserve.memory import view_f64
 
 
-@njit("void(int64, int64[::1], int64[::1], float64[:, ::1])", cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit("void(int64, int64[::1], int64[::1], float64[:, ::1])", cache=True, nogil=True)
 def copy_cells(values: int, starts: I64, places: I64, cells: F64) -> None:
     """Spread payloads over columns.
 

@@ -197,7 +197,10 @@ def _check_pems(pems: Pems) -> None:
         paths = {name: str(Path(folder) / name) for name in names if getattr(pems, name) is not None}
         for name, path in paths.items():
             Path(path).write_bytes(getattr(pems, name))
-        _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), TlsFiles(**paths))
+        _load(
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER),
+            TlsFiles(paths["certificate"], paths["key"], paths.get("client_authorities", "")),
+        )
 
 
 def _load(context: ssl.SSLContext, files: TlsFiles) -> None:
