@@ -35,6 +35,7 @@ from recserve.serving.refusals import (
     UnsupportedError,
     WrongKindError,
 )
+from recserve.serving.users import UsersFullError
 
 OK: Final = 200
 NOT_READY: Final = 503
@@ -66,6 +67,7 @@ STATUS: Final[dict[type[RecserveError], int]] = {
     BodyTooLargeError: 413,
     InvariantError: 500,
     OverloadedError: 503,
+    UsersFullError: 503,
 }
 
 RETRY_AFTER_S: Final = 1
