@@ -27,7 +27,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("dtypes",),
     ("rates",),
     ("columns",),
-    ("memory", "signatures", "wire"),
+    ("memory", "signatures", "version_directory", "wire"),
     ("kernel_cache",),
     ("features", "tables", "network", "scoring", "client"),
     ("staging",),

@@ -145,7 +145,7 @@ def test_versions_are_never_overwritten(build: Build, bundle: Path) -> None:
         build()
     assert caught.value.code == "version_exists"
     assert str(caught.value) == (
-        f"{bundle}: exists already; a bundle is never overwritten. Publish version 8, or remove the directory"
+        f"{bundle}: exists already; a version is never overwritten. Take version 8, or remove the directory"
     )
     assert {path: path.stat().st_mtime_ns for path in bundle.rglob("*")} == before
 
@@ -183,7 +183,7 @@ def test_a_version_is_a_positive_integer(build: Build, version: str) -> None:
         build(f"models/rank/{version}")
     assert caught.value.code == "bad_version"
     assert f"version {version!r} is not a positive integer" in str(caught.value)
-    assert str(caught.value).endswith("A bundle's path is <base>/<name>/<version>, such as models/rank/7")
+    assert str(caught.value).endswith("The path is <base>/<name>/<version>, such as models/rank/7")
 
 
 @pytest.mark.parametrize("name", ["a:b", "a%20b"])

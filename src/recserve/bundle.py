@@ -19,9 +19,6 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,6 +46,7 @@ from recserve.staging.quality import QualityGate
 from recserve.staging.score import Score
 from recserve.staging.tuning import adopt
 from recserve.tables.table import Table
+from recserve.version_directory import publish_directory, read_target
 
 FORMAT: Final = "recserve-bundle"
 FORMAT_VERSION: Final = 1
@@ -159,7 +157,7 @@ class Bundle:
         """
         say = progress or (lambda _: None)
         target = Path(out)
-        name, version = _name_and_version(target)
+        name, version = read_target(target)
         feature_set = features if isinstance(features, FeatureSet) else FeatureSet.load(features)
         _check_mode(feature_set)
         flat = network if isinstance(network, Network) else Network.load(network)
@@ -248,27 +246,6 @@ def _check_mode(features: FeatureSet) -> None:
         )
 
 
-def _name_and_version(target: Path) -> tuple[str, int]:
-    if not target.name.isascii() or not target.name.isdigit() or int(target.name) < 1:
-        raise ConfigError(
-            f"version {target.name!r} is not a positive integer",
-            code="bad_version",
-            where=str(target),
-            hint="A bundle's path is <base>/<name>/<version>, such as models/rank/7",
-        )
-    name = target.absolute().parent.name
-    if not name or any(c in name for c in "/:%"):
-        raise ConfigError(f"{name!r} is no name of a model", code="bad_name", where=str(target))
-    if target.exists():
-        raise ConfigError(
-            "exists already; a bundle is never overwritten",
-            code="version_exists",
-            where=str(target),
-            hint=f"Publish version {int(target.name) + 1}, or remove the directory",
-        )
-    return name, int(target.name)
-
-
 def _check_score(score: Score, flat: Network) -> None:
     for name in score.names:
         dims = flat.outputs[name].dims
@@ -306,34 +283,24 @@ def _draft_manifest(name: str, version: int, model: Assembly, score: Score) -> M
 
 
 def _publish(target: Path, draft: Manifest, parts: Parts) -> None:
-    """Write everything beside `target`, then rename: readers see all of it or nothing."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft_folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        save_features(parts.features, draft_folder)
-        saved = _load_features(draft_folder, draft.profile, draft.mode, draft.encoded_separator)
-        (draft_folder / "tables").mkdir()
+    def write(folder: Path) -> None:
+        save_features(parts.features, folder)
+        saved = _load_features(folder, draft.profile, draft.mode, draft.encoded_separator)
+        (folder / "tables").mkdir()
         for table in parts.tables.values():
-            table.save(draft_folder / "tables")
-        (draft_folder / "network").mkdir()
-        (draft_folder / "network" / "flat.onnx").write_bytes(parts.flat.to_bytes())
-        save_split(parts.split, draft_folder / "network")
+            table.save(folder / "tables")
+        (folder / "network").mkdir()
+        (folder / "network" / "flat.onnx").write_bytes(parts.flat.to_bytes())
+        save_split(parts.split, folder / "network")
         files = {
-            path.relative_to(draft_folder).as_posix(): _describe_file(path)
-            for path in sorted(draft_folder.rglob("*"))
+            path.relative_to(folder).as_posix(): _describe_file(path)
+            for path in sorted(folder.rglob("*"))
             if path.is_file()
         }
         manifest = draft.model_copy(update={"files": files, "plan_digest": saved.digest})
-        (draft_folder / MANIFEST).write_bytes(orjson.dumps(manifest.model_dump(), option=orjson.OPT_INDENT_2))
-        for path in draft_folder.rglob("*"):
-            _sync(path)
-        draft_folder.chmod(0o755)
-        os.rename(draft_folder, target)
-        _sync(target.parent)
-    except OSError as error:
-        raise ConfigError(f"cannot publish: {error}", code="cannot_write", where=str(target)) from error
-    finally:
-        shutil.rmtree(draft_folder, ignore_errors=True)
+        (folder / MANIFEST).write_bytes(orjson.dumps(manifest.model_dump(), option=orjson.OPT_INDENT_2))
+
+    publish_directory(target, write)
 
 
 def _load_features(folder: Path, profile: str, mode: Mode, encoded_separator: str) -> FeatureSet:
@@ -345,14 +312,6 @@ def _load_features(folder: Path, profile: str, mode: Mode, encoded_separator: st
         raise BundleError(f"cannot be read: {error}", code="damaged_file", where=str(path)) from error
     except ConfigError as error:
         raise error.at(str(path)) from None
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _describe_file(path: Path) -> FileEntry:

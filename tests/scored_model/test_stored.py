@@ -49,7 +49,7 @@ def test_a_ranking_model_keeps_its_sides_and_its_proof(ranker_directory: Path) -
 
 
 def test_nothing_is_overwritten_and_versions_are_numbers(directory: Path, model: ImportedModel, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"a version is never overwritten\. Import to version 4") as e:
+    with pytest.raises(ConfigError, match=r"a version is never overwritten\. Take version 4") as e:
         publish(model, directory)
     assert e.value.code == "version_exists"
     with pytest.raises(ConfigError, match="'first' is not a positive integer"):

@@ -117,10 +117,11 @@ def _import(
 ) -> bool:
     """Do the work and fill the document. Whether scores are as expected."""
     from recserve.importers import formats
-    from recserve.scored_model.stored import publish, version_of
+    from recserve.scored_model.stored import publish
+    from recserve.version_directory import read_target
 
     if out is not None:
-        version_of(out)  # before the work
+        read_target(out)  # before the work
     form = form or formats.guess(source)
     if form in formats.CONVERTERS:
         if checking is not None or export is not None or ranking != (None, None):
@@ -168,7 +169,7 @@ def _convert(form: str, source: Path, out: Path | None, document: dict[str, Any]
     from importlib import import_module
 
     from recserve.importers import formats
-    from recserve.scored_model.stored import publish_directory
+    from recserve.version_directory import publish_directory
 
     if out is None:
         raise ConfigError(f"a model in the format {form!r} is converted", hint="Say where to with --out")

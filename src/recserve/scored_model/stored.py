@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -22,6 +19,7 @@ from recserve.rates import Rate
 from recserve.scored_model.proof import prove
 from recserve.scoring.program import Program
 from recserve.staging.score import Score
+from recserve.version_directory import publish_directory, read_target
 
 MANIFEST: Final = "manifest.json"
 PROGRAM_FILE: Final = "program.bin"
@@ -110,7 +108,7 @@ def publish(
             answer otherwise than the whole.
     """
     target = Path(out)
-    name, version = version_of(target)
+    name, version = read_target(target)
     checked = None if sides is None else check_sides(sides, model)
     ranking, proof = None, None
     if checked is not None:
@@ -138,57 +136,6 @@ def publish(
         (folder / MANIFEST).write_bytes(orjson.dumps(manifest.model_dump(), option=orjson.OPT_INDENT_2))
 
     return publish_directory(target, write)
-
-
-def publish_directory(target: Path, write: Callable[[Path], None]) -> Path:
-    """Make the directory of a version: readers see all that `write` puts into the folder it gets, or nothing.
-
-    Raises:
-        ConfigError: the path is no version, exists already, or cannot be written; or what `write` raises.
-    """
-    version_of(target)
-    draft: Path | None = None
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        write(draft)
-        for path in (*draft.rglob("*"), draft):
-            _sync(path)
-        draft.chmod(0o755)
-        os.rename(draft, target)
-        _sync(target.parent)
-    except OSError as error:
-        raise ConfigError(f"cannot publish: {error}", code="cannot_write", where=str(target)) from error
-    finally:
-        if draft is not None:
-            shutil.rmtree(draft, ignore_errors=True)
-    return target
-
-
-def version_of(target: Path) -> tuple[str, int]:
-    """(name, version) of a directory that is to be made.
-
-    Raises:
-        ConfigError: it is no `<base>/<name>/<version>`, or exists already.
-    """
-    if not target.name.isascii() or not target.name.isdigit() or int(target.name) < 1:
-        raise ConfigError(
-            f"version {target.name!r} is not a positive integer",
-            code="bad_version",
-            where=str(target),
-            hint="The path is <base>/<name>/<version>, such as models/churn/1",
-        )
-    name = target.absolute().parent.name
-    if not name or any(c in name for c in "/:%"):
-        raise ConfigError(f"{name!r} is no name of a model", code="bad_name", where=str(target))
-    if target.exists():
-        raise ConfigError(
-            "exists already; a version is never overwritten",
-            code="version_exists",
-            where=str(target),
-            hint=f"Import to version {int(target.name) + 1}, or remove the directory",
-        )
-    return name, int(target.name)
 
 
 def check_sides(sides: Mapping[str, Any], model: ImportedModel) -> dict[str, Side]:
@@ -306,11 +253,3 @@ def _read_manifest(path: Path) -> ScoredManifest:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise BundleError(f"{place}: {first['msg']}", code="bad_manifest", where=str(path)) from error
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
