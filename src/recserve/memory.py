@@ -127,3 +127,15 @@ class Arena:
         base = self._memory.ctypes.data
         self.cursor[0] = base
         self.cursor[1] = base + len(self._memory)
+
+
+@intrinsic
+def call_kernel(typingctx: Any, kernel: Any, op: Any, run: Any) -> Any:  # noqa: ARG001  (numba passes the context)
+    """Call the kernel at an address with the addresses of an instruction and of what runs; its status."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
+        word = cgutils.ir.IntType(64)
+        pointer = cgutils.ir.FunctionType(word, [word, word]).as_pointer()
+        return builder.call(builder.inttoptr(args[0], pointer), args[1:])
+
+    return types.int64(types.int64, types.int64, types.int64), codegen

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numba import njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic
+from numba import njit
 
-from recserve.memory import view_f64, view_i64, view_u8
+from recserve.memory import call_kernel, view_f64, view_i64, view_u8
 from recserve.scoring.kernels.layout import (
     COLUMNS,
     DATA,
@@ -30,25 +26,13 @@ from recserve.scoring.kernels.layout import (
 )
 
 
-@intrinsic
-def _call_kernel(typingctx: Any, kernel: Any, op: Any, run: Any) -> Any:  # noqa: ARG001  (numba passes the context)
-    """Call the kernel at an address with the addresses of an instruction and of the run."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
-        word = cgutils.ir.IntType(64)
-        pointer = cgutils.ir.FunctionType(word, [word, word]).as_pointer()
-        return builder.call(builder.inttoptr(args[0], pointer), args[1:])
-
-    return types.int64(types.int64, types.int64, types.int64), codegen
-
-
 @njit("void(int64)", cache=True, nogil=True)
 def execute(run: int) -> None:
     """Run all instructions over the rows at hand."""
     state = view_i64(run, RUN)
     for i in range(state[LENGTH]):
         op = state[PROGRAM] + i * INSTRUCTION * 8
-        _call_kernel(view_i64(op, INSTRUCTION)[KERNEL], op, run)
+        call_kernel(view_i64(op, INSTRUCTION)[KERNEL], op, run)
 
 
 @njit("void(int64, int64)", cache=True, nogil=True)
