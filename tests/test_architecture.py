@@ -26,7 +26,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("dtypes",),
     ("rates",),
-    ("columns",),
+    ("columns", "numba_cache"),
     ("memory", "signatures", "version_directory", "wire"),
     ("kernel_cache",),
     ("features", "tables", "network", "scoring", "client"),
@@ -45,7 +45,7 @@ STEP = {room: step for step, rooms in enumerate(ORDER) for room in rooms}
 # Library: where it may be imported (paths under src/recserve; `*` matches slashes too), and why only there.
 FENCES: dict[str, tuple[tuple[str, ...], str]] = {
     "numba": (
-        ("memory.py", "kernel_cache.py", "*kernels*", "features/codegen.py", "features/compiled.py"),
+        ("memory.py", "kernel_cache.py", "numba_cache.py", "*kernels*", "features/codegen.py", "features/compiled.py"),
         "what Numba compiles is kept apart: it takes a subset of Python and a second to import",
     ),
     "onnx": (

@@ -33,6 +33,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from recserve.dtypes import I64, U8
+from recserve.numba_cache import guard_cache
+
+guard_cache()  # before anything is compiled: all kernels import this file
 
 VALUES: Final = 0
 TOKEN_OFFSETS: Final = 1
