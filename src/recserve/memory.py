@@ -92,6 +92,18 @@ def view_u8(address: int, count: int) -> Any:
 
 
 @njit(cache=True, inline="always")
+def view_i8(address: int, count: int) -> Any:
+    """int8[count] at `address`, not owned."""
+    return carray(_to_pointer(address), (count,), np.int8)
+
+
+@njit(cache=True, inline="always")
+def view_u16(address: int, count: int) -> Any:
+    """uint16[count] at `address`, not owned."""
+    return carray(_to_pointer(address), (count,), np.uint16)
+
+
+@njit(cache=True, inline="always")
 def allocate(arena: I64, size_bytes: int) -> int:
     """Take `size_bytes` from the arena; the address, aligned to 64 bytes, or OUT_OF_MEMORY.
 

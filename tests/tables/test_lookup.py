@@ -12,16 +12,18 @@ from recserve import memory
 from recserve.columns import Ragged
 from recserve.dtypes import I64
 from recserve.errors import ConfigError, InvariantError
+from recserve.rows.formats import PRECISIONS
 from recserve.tables import reference
 from recserve.tables.lookup import Lookup, LookupSet, describe_buffer, look_up
 from recserve.tables.table import Table
 
 
-def table_of(rng: np.random.Generator, rows: int, dim: int, is_hashed: bool) -> Table:
+def table_of(rng: np.random.Generator, rows: int, dim: int, is_hashed: bool, precision: str = "fp32") -> Table:
     values = rng.standard_normal((rows, dim)).astype(np.float32)
     if not is_hashed:
-        return Table.direct("t", values)
-    return Table.hashed("t", rng.permutation(np.arange(-rows, rows, dtype=np.int64))[:rows], values)
+        return Table.direct("t", values).stored_as(precision)
+    signs = rng.permutation(np.arange(-rows, rows, dtype=np.int64))[:rows]
+    return Table.hashed("t", signs, values).stored_as(precision)
 
 
 def lengths_of(rng: np.random.Generator, rows: int) -> I64:
@@ -31,9 +33,8 @@ def lengths_of(rng: np.random.Generator, rows: int) -> I64:
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[np.random.Generator, Table, int, bool, str]:
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    table = table_of(
-        rng, draw(st.sampled_from([0, 1, 5, 300])), draw(st.sampled_from([1, 3, 8, 16, 50])), rng.random() < 0.5
-    )
+    rows, dim = draw(st.sampled_from([0, 1, 5, 300])), draw(st.sampled_from([1, 3, 8, 16, 50]))
+    table = table_of(rng, rows, dim, rng.random() < 0.5, draw(st.sampled_from(PRECISIONS)))
     return rng, table, draw(st.integers(0, 40)), draw(st.booleans()), draw(st.sampled_from(["sum", "mean"]))
 
 

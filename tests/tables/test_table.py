@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recserve.errors import BundleError, ConfigError
+from recserve.rows.formats import PRECISIONS
+from recserve.rows.kernels import load_rows, store_rows
 from recserve.tables.table import SignIndex, Table
 
 ROWS = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -86,13 +88,16 @@ def test_an_empty_name_is_refused() -> None:
         Table.direct("", ROWS)
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("table", [direct(), hashed(), Table.hashed("none", np.zeros(0, np.int64), ROWS[:0])])
-def test_a_saved_table_opens_mapped_and_read_only(table: Table, tmp_path: Path) -> None:
+def test_a_saved_table_opens_mapped_and_read_only(table: Table, precision: str, tmp_path: Path) -> None:
+    table = table.stored_as(precision)
     paths = table.save(tmp_path)
     opened = Table.open(tmp_path, table.name)
     opened.check()
     assert isinstance(opened.rows, np.memmap)
     assert not opened.rows.flags.writeable
+    assert opened.precision == precision
     assert np.array_equal(opened.rows, table.rows)
     assert np.array_equal(np.load(paths[0]), table.rows)
     queries = np.array([0, 1, 7, -1, 2**63 - 1], np.int64)
@@ -137,6 +142,7 @@ def test_a_file_with_a_tail_is_refused(tmp_path: Path) -> None:
     [
         (ROWS.astype(np.float64), "dtype float64, expected float32"),
         (np.asfortranarray(ROWS), "dtype float32 in column order, expected float32"),
+        (ROWS.astype(np.int8), r"dtype int8, expected float32, float16, uint16 \(bf16\) or \{scale: float32, row: "),
         (ROWS[0], r"shape \[3\], expected \[rows, dim\]"),
         (ROWS.astype(">f4"), "dtype >f4, expected float32"),
     ],
@@ -193,3 +199,55 @@ def test_an_index_in_another_order_is_found_by_check() -> None:
     entries[np.arange(4) * 256] = np.stack([SIGNS, np.arange(4)], axis=1)
     with pytest.raises(BundleError, match=r"^table 'a': the index does not find sign -?\d+\. The file is damaged"):
         Table("a", ROWS, SignIndex(entries)).check()
+
+
+@pytest.mark.parametrize(("precision", "size"), [("fp32", 64), ("fp16", 32), ("bf16", 32), ("int8", 20)])
+def test_a_table_shrinks_with_its_precision(precision: str, size: int, tmp_path: Path) -> None:
+    rows = np.linspace(-3, 5, 160, dtype=np.float32).reshape(10, 16)
+    table = Table.direct("a", rows).stored_as(precision)
+    assert table.size_bytes == table.rows.nbytes == 10 * size
+    assert table.save(tmp_path)[0].stat().st_size < 10 * size + 300
+    assert np.array_equal(table.floats(), load_rows(store_rows(rows, precision), precision, 16))
+    expected = {"rows": 10, "dim": 16, "precision": precision, "bytes": 10 * size, "fp32_bytes": 640}
+    assert table.describe() == expected
+
+
+def test_a_precision_that_saves_nothing_leaves_a_table_alone() -> None:
+    narrow = Table.direct("a", ROWS[:, :2].copy())
+    assert narrow.stored_as("int8") is narrow
+    assert narrow.stored_as("fp32") is narrow
+    assert narrow.stored_as("bf16").precision == "bf16"
+    assert narrow.stored_as("bf16").stored_as("fp32").precision == "fp32"
+
+
+@pytest.mark.parametrize(
+    ("number", "precision", "message"),
+    [
+        (65520.0, "fp16", "row 2 holds 65520, which fp16 cannot. Keep this table in bf16 or fp32"),
+        (-3.4e38, "bf16", "row 2 holds -3.4e+38, which bf16 cannot. Keep this table in fp32"),
+        (1.0, "fp61", "unknown precision 'fp61'. Did you mean 'fp16'?"),
+    ],
+)
+def test_a_table_is_not_stored_in_a_precision_that_cannot_hold_it(number: float, precision: str, message: str) -> None:
+    rows = ROWS.copy()
+    rows[2, 1] = number
+    with pytest.raises(ConfigError) as caught:
+        Table.direct("a", rows).stored_as(precision)
+    assert str(caught.value) == "table 'a': " + message
+    rows[2, 1] = 65519.0
+    assert Table.direct("a", rows).stored_as("fp16").floats()[2, 1] == 65504
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_check_finds_stored_rows_that_are_not_finite(precision: str, tmp_path: Path) -> None:
+    table = Table.direct("a", ROWS).stored_as(precision)
+    path = table.save(tmp_path)[0]
+    Table.open(tmp_path, "a").check()
+    rows = np.load(path)
+    if precision == "int8":
+        rows["scale"][3] = np.nan
+    else:
+        rows[3, 0] = np.array(0x7F80, np.uint16) if precision == "bf16" else np.inf
+    np.save(path, rows)
+    with pytest.raises(BundleError, match=r"^table 'a': row 3 is not finite"):
+        Table.open(tmp_path, "a").check()

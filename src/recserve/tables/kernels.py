@@ -7,8 +7,9 @@ it.
 Axes: F lookups, B buffers, N rows of the batch, S steps over all rows of a sequence, L steps of the longest row, C
 entries of a sign index, V rows of a table.
 
-Rows are added in float32, in the order of the ids and without fused multiply-add, so that the result equals that of
-`recserve.tables.reference` bit for bit and does not depend on the machine.
+Rows of any precision are read as float32, weighted and added in float32, in the order of the ids and without fused
+multiply-add, so that the result equals that of `recserve.tables.reference` bit for bit and does not depend on the
+machine.
 
 Cache misses cost more than the sums. Rows are therefore taken in groups: first the index entries of all ids of the
 group are prefetched, then their table rows, and only then are they read: 2.5 to 5 times as fast on a table of 1 M rows.
@@ -27,6 +28,7 @@ from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from recserve.dtypes import I64
 from recserve.memory import ENDS, EXTRA_COUNT, FIELDS, ROWS, STARTS, STRIDE, VALUES, WEIGHTS, view_f32, view_i64
+from recserve.rows.kernels import add_weighted, widen
 
 # The fields of a lookup.
 VALUE: Final = 0
@@ -34,7 +36,7 @@ VALUE: Final = 0
 STEPS: Final = 1
 """Row of the value table whose row n gives the steps of row n; -1: not a sequence."""
 TABLE: Final = 2
-"""Address of the table's rows, float32[V, dim]; 0: a dense feature, whose numbers are copied."""
+"""Address of the table's rows; 0: a dense feature, whose numbers are copied."""
 TABLE_ROWS: Final = 3
 INDEX: Final = 4
 """Address of the sign index, int64[C, 2]; 0: ids address rows directly."""
@@ -45,7 +47,11 @@ IS_MEAN: Final = 7
 IS_WEIGHTED: Final = 8
 BUFFER: Final = 9
 COLUMN: Final = 10
-LOOKUP_FIELDS: Final = 11
+PRECISION: Final = 11
+"""Of the table's rows: a position in `recserve.rows.formats.PRECISIONS`."""
+ROW_BYTES: Final = 12
+"""From one row of the table to the next."""
+LOOKUP_FIELDS: Final = 13
 
 # The fields of a buffer. Element (n, step, column) is at ADDRESS + 4 * (n * ROW_STRIDE + step * STEP_STRIDE + column).
 ADDRESS: Final = 0
@@ -165,7 +171,7 @@ def _prefetch_group(lookup: Fields, value: Fields, first: int, end: int) -> None
         for row in range(first, end):
             for i in range(load_i64(value[STARTS] + row * stride), load_i64(value[ENDS] + row * stride)):
                 prefetch(lookup[INDEX] + 16 * (mix(load_i64(value[VALUES] + 8 * i)) & last))
-    row_bytes = 4 * lookup[DIM]
+    row_bytes = lookup[ROW_BYTES]
     for row in range(first, end):
         for i in range(load_i64(value[STARTS] + row * stride), load_i64(value[ENDS] + row * stride)):
             at = _find_row(lookup, load_i64(value[VALUES] + 8 * i))
@@ -176,36 +182,24 @@ def _prefetch_group(lookup: Fields, value: Fields, first: int, end: int) -> None
 
 @njit(cache=True, nogil=True)
 def _pool_row(lookup: Fields, value: Fields, row: int, out_address: int) -> None:
-    """Pool the table rows of the ids of one row into float32[dim] at `out_address`.
-
-    Another format of table rows (fp16, bf16, int8 with row scales) is another way to read `source` here, and nothing
-    else in this file.
-    """
-    dim = lookup[DIM]
+    """Pool the table rows of the ids of one row into float32[dim] at `out_address`."""
+    dim, row_bytes = lookup[DIM], lookup[ROW_BYTES]
     out = view_f32(out_address, dim)
     start = load_i64(value[STARTS] + 8 * row * value[STRIDE])
     end = load_i64(value[ENDS] + 8 * row * value[STRIDE])
     is_weighted = lookup[IS_WEIGHTED] != 0
     if end - start == 1 and not is_weighted:
         only = _find_row(lookup, load_i64(value[VALUES] + 8 * start))
-        single = view_f32(lookup[TABLE] + 4 * max(only, 0) * dim, dim)
-        for d in range(dim):
-            out[d] = single[d] if only >= 0 else np.float32(0.0)
-        return
+        if only >= 0:
+            widen(lookup[PRECISION], lookup[TABLE] + row_bytes * only, out_address, dim)
+            return
     for d in range(dim):
         out[d] = np.float32(0.0)
     for i in range(start, end):
         at = _find_row(lookup, load_i64(value[VALUES] + 8 * i))
-        if at < 0:
-            continue
-        source = view_f32(lookup[TABLE] + 4 * at * dim, dim)
-        if is_weighted:
-            weight = view_f32(value[WEIGHTS] + 4 * i, 1)[0]
-            for d in range(dim):
-                out[d] += weight * source[d]
-        else:
-            for d in range(dim):
-                out[d] += source[d]
+        if at >= 0:
+            weight = view_f32(value[WEIGHTS] + 4 * i, 1)[0] if is_weighted else np.float32(1.0)
+            add_weighted(lookup[PRECISION], lookup[TABLE] + row_bytes * at, out_address, dim, weight)
     if lookup[IS_MEAN] != 0 and end - start > 1:
         count = np.float32(end - start)
         for d in range(dim):
@@ -243,7 +237,7 @@ def _pool_rows(lookup: Fields, value: Fields, first: int, end: int, target: tupl
         return
     out_address, stride_bytes = target
     stride = 8 * value[STRIDE]
-    is_small = lookup[INDEX] == 0 and 4 * lookup[TABLE_ROWS] * lookup[DIM] <= _SMALL_BYTES
+    is_small = lookup[INDEX] == 0 and lookup[TABLE_ROWS] * lookup[ROW_BYTES] <= _SMALL_BYTES
     row = first
     while row < end:
         group_end = row

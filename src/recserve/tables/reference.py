@@ -7,7 +7,7 @@ The rules, where frameworks differ:
 - An id outside the table, or a sign that the index lacks, is a row of zeros. It adds nothing, and a mean counts it.
 - A mean divides by the number of ids, weighted or not (as FBGEMM does for TorchRec; torch.nn.EmbeddingBag takes no
   weights with a mean). A row without ids is zeros.
-- Rows are added in float32, in the order of the ids.
+- Rows of any precision are read as float32 first, then weighted, then added in float32, in the order of the ids.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from recserve.columns import Ragged, offsets_of
 from recserve.dtypes import F32, I64
 from recserve.errors import InvariantError
+from recserve.rows.reference import load_rows
 from recserve.tables.table import Table
 
 
@@ -27,7 +28,7 @@ def row_of(table: Table, sign: int) -> F32:
         row = {int(s): int(r) for s, r in table.index.entries if r >= 0}.get(sign)
     if row is None or not 0 <= row < len(table.rows):
         return np.zeros(table.dim, np.float32)
-    return np.array(table.rows[row], np.float32)
+    return np.array(load_rows(table.rows[row : row + 1], table.precision)[0], np.float32)
 
 
 def pool(table: Table, ids: I64, lengths: I64, pooling: str = "sum", weights: F32 | None = None) -> F32:

@@ -1,16 +1,16 @@
-"""Embedding tables: float32 rows addressed by id or by sign, in memory or mapped from files.
+"""Embedding tables: rows addressed by id or by sign, in memory or mapped from files.
 
 Axes: V rows, C entries of a sign index (a power of two).
 
 A table is one or two plain `.npy` files, named after it (percent-encoded):
 
-    <name>.direct.npy    float32[V, dim]   row i belongs to id i
+    <name>.direct.npy    rows              row i belongs to id i
 or
-    <name>.hashed.npy    float32[V, dim]   and
+    <name>.hashed.npy    rows              and
     <name>.index.npy     int64[C, 2]       (sign, row) by open addressing; row -1 marks an empty entry
 
-Rows in another format (fp16, bf16, int8 with row scales) will be another dtype of these files and another branch of
-`recserve.tables.kernels`; today all rows are float32.
+The dtype of the rows says their precision: float32[V, dim] (fp32), float16[V, dim] (fp16), uint16[V, dim] (bf16), or
+records {scale: float32, row: int8[dim]} (int8); see `recserve.rows.formats`. Lookups pool them in float32.
 """
 
 from __future__ import annotations
@@ -24,10 +24,22 @@ import numpy as np
 import numpy.typing as npt
 
 from recserve.dtypes import F32, I64
-from recserve.errors import BundleError, ConfigError
+from recserve.errors import BundleError, ConfigError, InvariantError
+from recserve.rows.formats import (
+    PRECISIONS,
+    StoredRows,
+    check_precision,
+    first_overflow,
+    precision_of,
+    table_row_bytes,
+    width_of,
+)
+from recserve.rows.kernels import load_rows, store_rows
 from recserve.tables import kernels
 
 _MAX_LOAD: Final = 0.7
+_COPY_AGAIN: Final = "Copy the file again, or build the bundle again"
+_DTYPES: Final = "float32, float16, uint16 (bf16) or {scale: float32, row: int8[dim]}"
 _HASHED_NEEDS: Final = "A hashed table needs one sign for each row"
 
 
@@ -75,12 +87,12 @@ class Table:
 
     Attributes:
         name: of the table, unique in a bundle.
-        rows: float32[V, dim], C-contiguous, finite.
+        rows: V rows in one of the precisions, C-contiguous, finite.
         index: sign → row; None where an id is the number of its row.
     """
 
     name: str
-    rows: F32
+    rows: StoredRows
     index: SignIndex | None = None
 
     @classmethod
@@ -125,7 +137,49 @@ class Table:
     @property
     def dim(self) -> int:
         """Columns of a row."""
-        return int(self.rows.shape[1])
+        return width_of(self.rows)
+
+    @property
+    def precision(self) -> str:
+        """Of its rows, one of `recserve.rows.formats.PRECISIONS`."""
+        return precision_of(self.rows)
+
+    def stored_as(self, precision: str) -> Table:
+        """The same table in another precision; itself where it has that one, or where that one takes no fewer bytes.
+
+        Raises:
+            ConfigError: an unknown precision, or a number that is too large for it; names table and row.
+        """
+        where = f"table {self.name!r}"
+        check_precision(precision, where)
+        exact = table_row_bytes("fp32", self.dim)
+        if precision == self.precision or (precision != "fp32" and table_row_bytes(precision, self.dim) >= exact):
+            return self
+        rows = self.floats()
+        over = first_overflow(rows, precision)
+        if over is not None:
+            row, number = over
+            raise ConfigError(
+                f"row {row} holds {number:g}, which {precision} cannot",
+                code="overflow",
+                where=where,
+                hint="Keep this table in bf16 or fp32" if precision == "fp16" else "Keep this table in fp32",
+            )
+        return Table(self.name, store_rows(rows, precision), self.index)
+
+    def floats(self) -> F32:
+        """float32[V, dim]: the rows as lookups read them. Copies all of them, but for fp32."""
+        return load_rows(self.rows, self.precision, self.dim)
+
+    def describe(self) -> dict[str, int | str]:
+        """Rows, dim, precision, and bytes now and in fp32 (the index not counted), as plain JSON values."""
+        return {
+            "rows": len(self),
+            "dim": self.dim,
+            "precision": self.precision,
+            "bytes": int(self.rows.nbytes),
+            "fp32_bytes": table_row_bytes("fp32", self.dim) * len(self),
+        }
 
     def __len__(self) -> int:
         """Number of rows, V."""
@@ -214,6 +268,8 @@ def describe_table(table: Table) -> I64:
     row[kernels.TABLE] = table.rows.ctypes.data
     row[kernels.TABLE_ROWS] = len(table)
     row[kernels.DIM] = table.dim
+    row[kernels.PRECISION] = PRECISIONS.index(table.precision)
+    row[kernels.ROW_BYTES] = table.rows.strides[0] if len(table) else 0
     if table.index is not None:
         row[kernels.INDEX] = table.index.entries.ctypes.data
         row[kernels.INDEX_SIZE] = len(table.index.entries)
@@ -260,26 +316,35 @@ def _checked_rows(name: str, rows: npt.ArrayLike) -> F32:
     return np.ascontiguousarray(array)
 
 
-def first_not_finite(rows: F32) -> int:
-    """The first row of float32[V, dim] with a NaN or an infinity, else -1. Reads in blocks, to bound its memory."""
-    block = max(1, (1 << 20) // max(1, rows.shape[1]))
+def first_not_finite(rows: StoredRows) -> int:
+    """The first of V stored rows with a NaN or an infinity, else -1. Reads in blocks, to bound its memory."""
+    precision, width = precision_of(rows), width_of(rows)
+    block = max(1, (1 << 20) // width)
     for start in range(0, len(rows), block):
-        bad = ~np.isfinite(rows[start : start + block]).all(axis=1)
+        bad = ~np.isfinite(load_rows(rows[start : start + block], precision, width)).all(axis=1)
         if bad.any():
             return start + int(bad.argmax())
     return -1
 
 
-def _map_rows(path: Path) -> F32:
-    rows = _map(path, np.dtype(np.float32))
-    if rows.ndim != 2 or rows.shape[1] < 1:
-        raise BundleError(f"shape {list(rows.shape)}, expected [rows, dim]", where=str(path))
+def _map_rows(path: Path) -> StoredRows:
+    rows = _map(path)
+    try:
+        precision_of(rows)
+    except InvariantError:
+        is_float = rows.dtype == np.float32
+        wrong = f"shape {list(rows.shape)}, expected [rows, dim]"
+        raise BundleError(
+            wrong if is_float else f"dtype {rows.dtype}, expected {_DTYPES}",
+            where=str(path),
+            hint=_COPY_AGAIN,
+        ) from None
     return rows
 
 
-def _map(path: Path, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+def _map(path: Path, dtype: np.dtype[Any] | None = None) -> npt.NDArray[Any]:
     """Map an `.npy` file after checking what its header says against what is there."""
-    hint = "Copy the file again, or build the bundle again"
+    hint = _COPY_AGAIN
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
@@ -288,9 +353,10 @@ def _map(path: Path, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
         raise BundleError(f"not a whole .npy file ({error})", where=str(path), hint=hint) from None
     if not isinstance(array, np.memmap):
         raise BundleError("an archive, not an .npy file", where=str(path), hint=hint)
-    if array.dtype != dtype or not array.flags.c_contiguous:
+    is_wrong = dtype is not None and array.dtype != dtype
+    if is_wrong or not array.flags.c_contiguous:
         order = "" if array.flags.c_contiguous else " in column order"
-        raise BundleError(f"dtype {array.dtype}{order}, expected {dtype}", where=str(path), hint=hint)
+        raise BundleError(f"dtype {array.dtype}{order}, expected {dtype or _DTYPES}", where=str(path), hint=hint)
     surplus = path.stat().st_size - array.offset - array.nbytes
     if surplus:
         raise BundleError(f"{surplus} bytes more than its header says", where=str(path), hint=hint)
