@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import onnx
 import onnx_ir as ir
 
 from recserve.network.facts import Fact, Facts, Origin
 from recserve.network.model import TensorSpec
 from recserve.network.sizes import ROWS, Dims, N, Size, named
-from recserve.network.split import Part
 from recserve.rates import Rate
+
+if TYPE_CHECKING:
+    from recserve.network.split import Part
 
 
 def has_independent_rows(part: Part) -> bool:
@@ -21,6 +25,13 @@ def has_independent_rows(part: Part) -> bool:
     Args:
         part: the candidate part of a split network.
     """
+    model, facts = infer_facts(part)
+    found = [facts[value] for value in model.graph.outputs]
+    return all(fact.dims is not None and fact.row == 0 and fact.dims[0] == N for fact in found)
+
+
+def infer_facts(part: Part) -> tuple[ir.Model, Facts]:
+    """The graph of a candidate part, and what is known of each of its values; what a request shares is as a weight."""
     import recserve.network.rules  # noqa: F401  (fills the rules)
 
     model = ir.serde.deserialize_model(onnx.load_model_from_string(part.model))
@@ -36,8 +47,7 @@ def has_independent_rows(part: Part) -> bool:
                     facts.origins.setdefault(symbol, Origin(spec.name, axis, fact.rate))
     for node in model.graph:
         facts.add_node(node)
-    found = [facts[value] for value in model.graph.outputs]
-    return all(fact.dims is not None and fact.row == 0 and fact.dims[0] == N for fact in found)
+    return model, facts
 
 
 def _fact_of(spec: TensorSpec) -> Fact:
