@@ -18,6 +18,7 @@ from recserve.network.model import Network, TensorSpec
 from recserve.network.parts import SIZE_PREFIX, PartBuilder, part_dims, specs, value_types
 from recserve.network.rewrites import PASSES, Rewrite, rewrite
 from recserve.network.rewrites.plain import write_known_sizes
+from recserve.network.row_queries import fold_queries
 from recserve.rates import Rate
 
 _INT64 = 7
@@ -158,7 +159,7 @@ def _candidate_part(draft: Draft, cut: Cut, types: Mapping[str, int], network: N
     leaves |= {SIZE_PREFIX + s: ((1, 1), _INT64) for s in sorted(cut.sizes)}
     builder = PartBuilder(draft, Rate.CANDIDATE, leaves)
     model, _ = builder.build(list(network.outputs))
-    return Part(Rate.CANDIDATE, model, specs(leaves), dict(network.outputs))
+    return fold_queries(Part(Rate.CANDIDATE, model, specs(leaves), dict(network.outputs)))
 
 
 def _report(draft: Draft, cut: Cut, types: Mapping[str, int], flat_flops: int) -> SplitReport:
