@@ -90,7 +90,7 @@ def test_a_scaler_before_a_model_is_folded_into_its_weights() -> None:
             "function '<lambda>' is none that recserve knows",
         ),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_what_cannot_be_taken_exactly_is_refused(broken: Any, code: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words) as caught:
