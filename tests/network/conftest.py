@@ -1,8 +1,12 @@
-"""Writes small graphs by hand and holds split networks to the flat ones."""
+"""Writes small graphs by hand, exports torch modules, and holds split networks to the flat ones."""
 
 from __future__ import annotations
 
+import inspect
+import logging
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -121,3 +125,50 @@ def ops_fixture() -> Callable[[bytes], list[str]]:
 @pytest.fixture(scope="session", name="draw_feeds")
 def feeds_fixture() -> Callable[..., Any]:
     return draw_feeds
+
+
+class Exporter:
+    """Exports torch modules with the class attributes `rates`, `shapes`, `goals`, and `is_fixed` (no symbolic L)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, module: Any, is_dynamo: bool) -> Network:
+        import torch
+
+        torch.manual_seed(0)
+        model = module().eval()
+        for layer in model.modules():
+            if isinstance(layer, torch.nn.BatchNorm1d) and layer.running_mean is not None:
+                layer.running_mean.normal_()
+                layer.running_var.uniform_(0.5, 2)
+        args = tuple(
+            torch.tensor([1, 5, 3]) if name.endswith("lengths") else torch.randn(3, *shape)
+            for name, shape in module.shapes.items()
+        )
+        goals = list(getattr(module, "goals", ("ctr",)))
+        shared: dict[str, Any] = {"input_names": list(module.rates), "output_names": goals, "dynamo": is_dynamo}
+        has_steps = not getattr(module, "is_fixed", False)
+        axes = [{0: "N", 1: "L"} if name == "hist" and has_steps else {0: "N"} for name in module.rates]
+        path = self.folder / f"{module.__name__}.{is_dynamo}.onnx"
+        logging.disable(logging.WARNING)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                if is_dynamo:
+                    dims = tuple({k: torch.export.Dim(v) for k, v in a.items()} for a in axes)
+                    parameters = inspect.signature(model.forward).parameters.values()
+                    is_variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+                    spec = (dims,) if is_variadic else dims
+                    torch.onnx.export(model, args, str(path), dynamic_shapes=spec, verbose=False, **shared)
+                else:
+                    named = dict(zip(module.rates, axes, strict=True)) | {goal: {0: "N"} for goal in goals}
+                    torch.onnx.export(model, args, str(path), dynamic_axes=named, **shared)
+        finally:
+            logging.disable(logging.NOTSET)
+        return Network.load(path)
+
+
+@pytest.fixture(scope="session")
+def export(tmp_path_factory: pytest.TempPathFactory) -> Exporter:
+    return Exporter(tmp_path_factory.mktemp("exported"))

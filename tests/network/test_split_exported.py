@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, ClassVar
 
 import onnx
 import pytest
 
-from recserve.network.model import Network
 from recserve.network.split import SplitNetwork
 from recserve.rates import Rate
 
@@ -141,43 +136,12 @@ FLAT_SHARE = {WideAndDeep: 0.5, TwoTower: 0.05, DeepFM: 0.2, Din: 0.6, Mmoe: 0.5
 """How much of the flat graph's operations the candidate part may have."""
 
 
-def export(module: Any, path: Path, is_dynamo: bool) -> Network:
-    torch.manual_seed(0)
-    model = module().eval()
-    for layer in model.modules():
-        if isinstance(layer, nn.BatchNorm1d):
-            layer.running_mean.normal_()
-            layer.running_var.uniform_(0.5, 2)
-    names = list(module.rates)
-    args = tuple(
-        torch.tensor([1, 5, 3]) if name.endswith("lengths") else torch.randn(3, *shape)
-        for name, shape in module.shapes.items()
-    )
-    goals = list(getattr(module, "goals", ("ctr",)))
-    shared: dict[str, Any] = {"input_names": names, "output_names": goals, "dynamo": is_dynamo}
-    axes: Sequence[dict[int, str]] = [{0: "N", 1: "L"} if name == "hist" else {0: "N"} for name in names]
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if is_dynamo:
-                dims = [{k: torch.export.Dim(v) for k, v in a.items()} for a in axes]
-                spec = (tuple(dims),) if module is DeepFM else tuple(dims)
-                torch.onnx.export(model, args, str(path), dynamic_shapes=spec, verbose=False, **shared)
-            else:
-                named = dict(zip(names, axes, strict=True)) | {goal: {0: "N"} for goal in goals}
-                torch.onnx.export(model, args, str(path), dynamic_axes=named, **shared)
-    finally:
-        logging.disable(logging.NOTSET)
-    return Network.load(path)
-
-
 @pytest.mark.parametrize("is_dynamo", [True, False], ids=["dynamo", "legacy"])
 @pytest.mark.parametrize("module", FLAT_SHARE, ids=lambda m: m.__name__)
 def test_an_exported_model_splits_and_scores_like_the_flat_one(
-    module: Any, is_dynamo: bool, tmp_path: Path, prove: Any
+    module: Any, is_dynamo: bool, export: Any, prove: Any
 ) -> None:
-    network = export(module, tmp_path / "model.onnx", is_dynamo)
+    network = export(module, is_dynamo)
     done: SplitNetwork = prove(network, module.rates, rows=20, items=11, steps=5 if module is TargetAttention else 7)
     report = done.report
     # The legacy exporter writes the traced number of steps into attention, which then cannot leave the candidate rate.
