@@ -147,7 +147,7 @@ class ItemStore:
         state = self._state
         epoch = state.epoch + 1
         replaced = np.empty(len(slots), np.int64)
-        write_payloads(state.place, self._heaps, slots, payloads.fixed, payloads.values)
+        write_payloads(state.place, self._heaps, slots, payloads.fixed, self.layout.places, payloads.values)
         counts = link(state.place, self._heaps[-1], column.data, column.offsets, slots, epoch, replaced)
         self._used_entries += int(counts[1])
         self._publish(replace(state, epoch=epoch, count=state.count + int(counts[0])))

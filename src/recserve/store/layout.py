@@ -1,4 +1,7 @@
-"""What the item store keeps of one item version: fixed float32 columns in one row, and ragged parts in typed heaps."""
+"""What the item store keeps of one item version: fixed columns of numbers in one row, and ragged parts in typed heaps.
+
+Each fixed column is stored in a precision of `recserve.rows.formats` and read as float32. Columns start at whole words.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import numpy as np
 
 from recserve.dtypes import I64
 from recserve.errors import InvariantError, suggest
+from recserve.rows.formats import PRECISIONS, check_precision, row_bytes
 
 KINDS: Final = ("ids", "weighted_ids", "numbers", "tokens")
 """Kinds of ragged parts: int64, int64 with float32 weights, float64, UTF-8 tokens. A kind's number is its position."""
@@ -23,13 +27,17 @@ class PayloadLayout:
     Attributes:
         fixed: (name, width) of float32 columns; they lie in one row in this order.
         ragged: (name, kind) with a kind of `KINDS`.
+        precisions: of each fixed column; empty: all are float32.
 
     Raises:
-        InvariantError: a name occurs twice, a width is below 1 or a kind is unknown.
+        InvariantError: a name occurs twice, a width is below 1, a kind is unknown, or there is not one precision for
+            each fixed column.
+        ConfigError: an unknown precision.
     """
 
     fixed: tuple[tuple[str, int], ...] = ()
     ragged: tuple[tuple[str, str], ...] = ()
+    precisions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         names = [name for name, _ in (*self.fixed, *self.ragged)]
@@ -42,6 +50,10 @@ class PayloadLayout:
         for name, kind in self.ragged:
             if kind not in KINDS:
                 raise InvariantError(f"payload part {name!r} has unknown kind {kind!r}", hint=suggest(kind, KINDS))
+        if self.precisions and len(self.precisions) != len(self.fixed):
+            raise InvariantError(f"{len(self.precisions)} precisions for {len(self.fixed)} fixed payload parts")
+        for (name, _), precision in zip(self.fixed, self.precisions, strict=False):
+            check_precision(precision, f"payload part {name!r}")
 
     @cached_property
     def width(self) -> int:
@@ -60,9 +72,26 @@ class PayloadLayout:
         """The kind of each ragged part, as its position in `KINDS`."""
         return tuple(KINDS.index(kind) for _, kind in self.ragged)
 
-    @property
+    @cached_property
+    def places(self) -> I64:
+        """int64[C, 3]: first byte of each fixed part in a stored row, its width, and the code of its precision."""
+        places, start = [], 0
+        for (_, width), precision in zip(self.fixed, self.precisions or ["fp32"] * len(self.fixed), strict=True):
+            places.append((start, width, PRECISIONS.index(precision)))
+            start += row_bytes(precision, width)
+        return np.array(places, np.int64).reshape(len(places), 3)
+
+    @cached_property
+    def fixed_bytes(self) -> int:
+        """Bytes of the fixed parts of an item."""
+        return sum(row_bytes(PRECISIONS[code], width) for _, width, code in self.places.tolist())
+
+    @cached_property
     def row_stride(self) -> int:
-        """Floats from one stored row to the next: whole cache lines, or a power of two within one."""
-        if self.width <= 16:
-            return 1 << max(0, self.width - 1).bit_length() if self.width else 0
-        return (self.width + 15) // 16 * 16
+        """Bytes from one stored row to the next: the least with which no row lies in more cache lines than it needs.
+
+        A row that ends r bytes behind a multiple of 64 fits when rows start at multiples of a power of two from r on.
+        """
+        tail = (self.fixed_bytes - 1) % 64 + 1
+        step = 1 << (tail - 1).bit_length()
+        return -(-self.fixed_bytes // step) * step

@@ -90,7 +90,7 @@ class State:
         layout: of the payloads.
         entries: int64[C], the index; C is a power of two.
         records: int64[S, RECORD_WORDS], see `kernels.records`.
-        rows: float32[S, row_stride].
+        rows: uint8[S, row_stride], fixed parts in the precisions of the layout.
         heaps: R of ragged parts, then that of the ids.
         place: int64[WHERE_FIELDS], for kernels.
         ragged: int64[R, FIELDS], value-table rows without starts and ends.
@@ -101,7 +101,7 @@ class State:
     layout: PayloadLayout
     entries: I64
     records: I64
-    rows: F32
+    rows: U8
     heaps: tuple[Heap, ...]
     place: I64
     ragged: I64
@@ -122,12 +122,12 @@ class State:
             layout,
             np.zeros(1 << (2 * capacity - 1).bit_length(), np.int64),
             _aligned(capacity * words * 8).view(np.int64).reshape(capacity, words),
-            _aligned(capacity * layout.row_stride * 4).view(np.float32).reshape(capacity, layout.row_stride),
+            _aligned(capacity * layout.row_stride).reshape(capacity, layout.row_stride),
             tuple(heaps),
         )
 
     @classmethod
-    def of(cls, layout: PayloadLayout, entries: I64, record_rows: I64, rows: F32, heaps: tuple[Heap, ...]) -> State:
+    def of(cls, layout: PayloadLayout, entries: I64, record_rows: I64, rows: U8, heaps: tuple[Heap, ...]) -> State:
         """A state of arrays, at epoch 0 and without items."""
         place = np.zeros(records.WHERE_FIELDS, np.int64)
         place[records.ENTRIES] = entries.ctypes.data

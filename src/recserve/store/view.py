@@ -79,7 +79,7 @@ class StoreView:
         return slots
 
     def gather_fixed(self, slots: I64, buffers: I64) -> None:
-        """Copy the fixed parts of N slots to a buffer each, in one call that releases the GIL.
+        """Read the fixed parts of N slots as float32 into a buffer each, in one call that releases the GIL.
 
         Args:
             slots: int64[N] from `find`; zeros are written for -1.
@@ -88,7 +88,7 @@ class StoreView:
         state = self._pinned
         if buffers.shape != (len(state.layout.fixed), 2):
             raise InvariantError(f"{len(buffers)} buffers for {len(state.layout.fixed)} fixed payload parts")
-        read.gather_fixed(state.place, slots, state.layout.columns, buffers)
+        read.gather_fixed(state.place, slots, state.layout.places, buffers)
 
     def fixed(self, slots: I64) -> dict[str, F32]:
         """The fixed parts of N slots, float32[N, width] each; zeros for -1."""

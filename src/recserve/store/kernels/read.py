@@ -15,6 +15,7 @@ from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from recserve.dtypes import I64, U8
 from recserve.memory import TOKEN_OFFSETS, VALUES, WEIGHTS, view_f32
+from recserve.rows.kernels import widen
 from recserve.store.kernels.records import (
     CAPACITY,
     EMPTY,
@@ -89,31 +90,31 @@ def find_slots(place: I64, data: U8, offsets: I64, epoch: int, slots: I64) -> No
 
 
 @njit(cache=True, nogil=True)
-def gather_fixed(place: I64, slots: I64, columns: I64, buffers: I64) -> None:
-    """Copy fixed parts of N slots to buffers; zeros for a slot that is none.
+def gather_fixed(place: I64, slots: I64, places: I64, buffers: I64) -> None:
+    """Widen fixed parts of N slots to float32 in buffers; zeros for a slot that is none.
 
     Args:
         place: the state.
         slots: int64[N].
-        columns: int64[C, 2], first column and width of each part.
+        places: int64[C, 3], first byte in a stored row, width and precision of each part.
         buffers: int64[C, 2], address and row stride in floats of each part's target; address 0 leaves the part out.
     """
     where = to_fixed_tuple(place, WHERE_FIELDS)
-    row_bytes = 4 * where[ROW_STRIDE]
+    row_bytes = where[ROW_STRIDE]
     for n in range(len(slots)):
-        if n + 8 < len(slots) and slots[n + 8] >= 0:
+        if n + _AHEAD < len(slots) and slots[n + _AHEAD] >= 0:
             for line in range(0, row_bytes, 64):
-                prefetch(where[ROWS] + row_bytes * slots[n + 8] + line)
+                prefetch(where[ROWS] + row_bytes * slots[n + _AHEAD] + line)
         is_known = 0 <= slots[n] < where[CAPACITY]
         row = where[ROWS] + row_bytes * (slots[n] if is_known else 0)
-        for c in range(len(columns)):
+        for c in range(len(places)):
             if buffers[c, 0] == 0:
                 continue
-            width = columns[c, 1]
-            source = view_f32(row + 4 * columns[c, 0], width)
-            target = view_f32(buffers[c, 0] + 4 * buffers[c, 1] * n, width)
-            for d in range(width):
-                target[d] = source[d] if is_known else np.float32(0.0)
+            width, target = places[c, 1], buffers[c, 0] + 4 * buffers[c, 1] * n
+            if is_known:
+                widen(places[c, 2], row + places[c, 0], target, width)
+            else:
+                view_f32(target, width)[:] = np.float32(0.0)
 
 
 @njit(cache=True, nogil=True)

@@ -10,7 +10,7 @@ from numba import njit
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from recserve.dtypes import I64
-from recserve.memory import view_f32
+from recserve.memory import view_i32
 from recserve.store.kernels.records import (
     CREATED,
     ENDED,
@@ -63,9 +63,10 @@ def repack(old_place: I64, old_heaps: I64, slots: I64, new_place: I64, new_heaps
     old, new = to_fixed_tuple(old_place, WHERE_FIELDS), to_fixed_tuple(new_place, WHERE_FIELDS)
     last = len(old_heaps) - 1
     for n in range(len(slots)):
-        row = view_f32(new[ROWS] + 4 * new[ROW_STRIDE] * n, new[ROW_STRIDE])
-        old_row = view_f32(old[ROWS] + 4 * old[ROW_STRIDE] * slots[n], new[ROW_STRIDE])
-        for d in range(len(row)):
+        words = new[ROW_STRIDE] // 4
+        row = view_i32(new[ROWS] + new[ROW_STRIDE] * n, words)
+        old_row = view_i32(old[ROWS] + old[ROW_STRIDE] * slots[n], words)
+        for d in range(words):
             row[d] = old_row[d]
         record = new[RECORDS] + 8 * new[RECORD_WORDS] * n
         old_record = old[RECORDS] + 8 * old[RECORD_WORDS] * slots[n]

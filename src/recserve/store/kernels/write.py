@@ -13,6 +13,7 @@ from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from recserve.dtypes import F32, I64, U8
 from recserve.memory import ENDS, FIELDS, STARTS, STRIDE, TOKEN_OFFSETS, VALUES, WEIGHTS, view_f32
+from recserve.rows.kernels import narrow
 from recserve.store.kernels.records import (
     CREATED,
     EMPTY,
@@ -101,7 +102,7 @@ def append(heap: I64, source: Fields, start: int, end: int) -> tuple[int, int]:
 
 
 @njit(cache=True, nogil=True)
-def write_payloads(place: I64, heaps: I64, slots: I64, fixed: F32, values: I64) -> None:
+def write_payloads(place: I64, heaps: I64, slots: I64, fixed: F32, places: I64, values: I64) -> None:  # noqa: PLR0917
     """Write the payloads of N items to their slots; a slot of -1 leaves the item out. Nobody sees them yet.
 
     Args:
@@ -109,16 +110,19 @@ def write_payloads(place: I64, heaps: I64, slots: I64, fixed: F32, values: I64) 
         heaps: int64[R + 1, HEAP_FIELDS] with room; counts what is used.
         slots: int64[N].
         fixed: float32[N, W].
+        places: int64[C, 3], first byte in a stored row, width and precision of each part.
         values: int64[R, FIELDS] of `recserve.memory`.
     """
     where = to_fixed_tuple(place, WHERE_FIELDS)
-    width = fixed.shape[1]
+    base = np.int64(fixed.ctypes.data)
     for n in range(len(slots)):
         if slots[n] < 0:
             continue
-        row = view_f32(where[ROWS] + 4 * where[ROW_STRIDE] * slots[n], width)
-        for d in range(width):
-            row[d] = fixed[n, d]
+        source_row = base + 4 * fixed.shape[1] * n
+        row = where[ROWS] + where[ROW_STRIDE] * slots[n]
+        for c in range(len(places)):
+            narrow(places[c, 2], source_row, row + places[c, 0], places[c, 1])
+            source_row += 4 * places[c, 1]
     for r in range(len(values)):
         value = to_fixed_tuple(values[r], FIELDS)
         source = (value[VALUES], value[TOKEN_OFFSETS], value[WEIGHTS])
