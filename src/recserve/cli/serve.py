@@ -18,11 +18,11 @@ import typer
 from recserve.cli.operation_flags import read_operations
 from recserve.cli.serve_flags import ServeFlags, takes_fields
 from recserve.cli.watch_flags import lifecycle_options, warm_up
-from recserve.errors import ConfigError
 
 if TYPE_CHECKING:
     from recserve.serving.contract import RecordSink, ServedModel
     from recserve.serving.run import ServeOptions, ServerProcess
+    from recserve.serving.workers.crew import Crew
     from recserve.serving.workers.seat import Seat
 
 
@@ -87,7 +87,9 @@ def read_options(flags: ServeFlags) -> tuple[ServeOptions, list[Path]]:
     return options, folders
 
 
-def build_process(flags: ServeFlags, seat: Seat | None, on_ready: Callable[[str], None]) -> ServerProcess:
+def build_process(
+    flags: ServeFlags, seat: Seat | None, on_ready: Callable[[str], None], crew: Crew | None = None
+) -> ServerProcess:
     """The serving process that the options ask for; of a worker where there is a seat."""
     from recserve.cli.bundles import match_items
     from recserve.serving.run import ServerProcess
@@ -97,7 +99,7 @@ def build_process(flags: ServeFlags, seat: Seat | None, on_ready: Callable[[str]
     options, folders = read_options(flags)
     opener = partial(open_model, match_items(flags.items or [], folders), flags.threads)
     records = open_records(flags)
-    return ServerProcess(options, opener, records=records, on_ready=on_ready, seat=seat)
+    return ServerProcess(options, opener, records=records, on_ready=on_ready, seat=seat, crew=crew)
 
 
 def supervise(flags: ServeFlags) -> None:
@@ -118,11 +120,6 @@ def _supervise(flags: ServeFlags) -> None:
 
     options, _ = read_options(flags)
     ports = options.listeners()
-    if alone := [port.dialect for port in ports if port.kind.starts_empty]:
-        raise ConfigError(
-            f"dialect {alone[0]!r} cannot be served by {flags.workers} workers",
-            hint="Its clients load models into the process that they reach. Serve it with one.",
-        )
     http = {port.dialect: port.number for port in ports if port.kind.transport == "http"}
     others = {port.dialect: port.number for port in ports if port.kind.transport != "http"}
     seat, holders = share_ports(options.host, http, others, bind)
@@ -139,6 +136,7 @@ def _supervise(flags: ServeFlags) -> None:
             seat,
             drain_s=options.drain_s,
             on_ready=lambda: tell(in_order, bool(flags.dialect)),
+            hang_s=flags.hang_timeout,
         ).run()
     finally:
         for opened in (*seat.listeners.values(), *holders):

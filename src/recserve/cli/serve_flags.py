@@ -46,6 +46,10 @@ OwnPort = Annotated[
 ]
 Threads = Annotated[int, typer.Option(min=1, help="Threads of each network part.")]
 Workers = Annotated[int, typer.Option(min=1, help="Processes that serve the same models on the same ports.")]
+HangTimeout = Annotated[
+    float,
+    typer.Option(min=0, help="Seconds without a sign of life after which a worker is replaced; 0 for never."),
+]
 RankThreads = Annotated[
     int, typer.Option(min=0, help="Requests answered at once; 0 answers on the event loop, which then waits.")
 ]
@@ -86,6 +90,7 @@ class ServeFlags(WatchFlags, OperationFlags):
     host: Host = "127.0.0.1"
     port: OwnPort = 8501
     workers: Workers = 1
+    hang_timeout: HangTimeout = 30.0
     threads: Threads = 1
     rank_threads: RankThreads = 1
     max_waiting: MaxWaiting = 256

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 from recserve.errors import ConfigError, RequestError, suggest
 from recserve.serving.metrics import RequestMetrics
 from recserve.serving.statistics import Statistics
+from recserve.serving.workers.crew import Crew
 
 if TYPE_CHECKING:  # the command line reads the table for its help, and needs none of these
     from recserve.serving.messages import Limits
@@ -51,6 +52,7 @@ class Serving:
         reload_config: takes the `ModelConfigList` of a reload request, see `grpc/tfs_models.py`; None where the models
             are fixed at start.
         rollouts: which versions share a model's calls; None where the process has none.
+        crew: the workers that serve the same; of one where there is only this process.
         shares_ports: whether other processes listen on the same ports.
         model: the model of paths that name none; empty where the port was not given one.
         environment: environment variables, for the platforms that configure by them.
@@ -69,6 +71,7 @@ class Serving:
     answers_tensor_content: bool = False
     reload_config: Callable[[Any], None] | None = None
     rollouts: Rollouts | None = None
+    crew: Crew = field(default_factory=Crew)
     shares_ports: bool = False
     model: str = ""
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)

@@ -4,30 +4,47 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from recserve.errors import ConfigError, InvariantError, NotFoundError, RecserveError, suggest
+from recserve.serving import observation
 from recserve.serving.contract import OpenModel, ServedModel
+from recserve.serving.refusals import ModelNotFoundError
 from recserve.serving.registry import Registry
+from recserve.serving.workers.crew import Crew
+from recserve.serving.workers.orders import Order
+
+LOAD: Final = "load"
+UNLOAD: Final = "unload"
 
 
 @dataclass
 class Repository:
     """The directories of the models that a process may serve. All methods may be called from any thread.
 
+    `load` and `unload` are for callers, and reach every worker; the other methods change this process alone.
+
     Attributes:
         registry: where opened models are published.
         open_model: opens the directory of a version.
         prepare: called with each opened model and its directory before it is served, such as to warm it up; what it
             raises fails the load.
+        crew: the workers that load and unload what this one does by request.
     """
 
     registry: Registry
     open_model: OpenModel
     prepare: Callable[[ServedModel, Path], None] | None = None
+    crew: Crew = field(default_factory=Crew)
     _bases: dict[str, Path] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.crew.answer(LOAD, lambda order: self._load_as_told(*order))
+        self.crew.answer(UNLOAD, self.withdraw)
 
     def know(self, directory: str | Path) -> None:
         """Remember where the versions of a model stand, from the directory of one version."""
@@ -41,18 +58,19 @@ class Repository:
             return dict(self._bases)
 
     def load(self, name: str, *, replaces: bool = False) -> ServedModel:
-        """Open the highest version of a known model and serve it.
+        """Open the highest version of a known model and serve it, in every worker.
 
         Args:
             name: of the model.
             replaces: whether it may take the place of the same version, once it is open.
 
         Returns:
-            The published model.
+            The model as this process has published it.
 
         Raises:
             NotFoundError: the name is not known.
             ConfigError: there is no version, it cannot be opened, or it is served already (code `version_served`).
+            CrewError: it is served here, and not by every worker.
         """
         with self._lock:
             base = self._bases.get(name)
@@ -60,7 +78,22 @@ class Repository:
         if base is None:
             hint = suggest(name, names) or "Name a model that the server was started with."
             raise NotFoundError(f"no model {name!r} in the repository", code="model_not_found", hint=hint)
-        return self.load_version(highest_version(base), replaces=replaces)
+        order = Order(LOAD, (str(highest_version(base)), replaces), key=_key_of(name))
+        model: ServedModel = self.crew.tell(order)
+        return model
+
+    def unload(self, name: str) -> None:
+        """Serve no version of a model any longer, in no worker; running requests end first.
+
+        Raises:
+            NotFoundError: none is served.
+            CrewError: it is no longer served here, and by some workers still is.
+        """
+        observation.check_model(name)
+        if not self.registry.is_served(name):
+            with self.registry.lease(name):  # tells what there is
+                pass
+        self.crew.tell(Order(UNLOAD, name, key=_key_of(name)))
 
     def load_version(
         self, directory: str | Path, source: str | None = None, name: str | None = None, *, replaces: bool = False
@@ -101,16 +134,23 @@ class Repository:
         self.know(folder)
         return model
 
-    def unload(self, name: str) -> None:
-        """Serve no version of a model any longer; running requests end first.
+    def withdraw(self, name: str) -> None:
+        """Serve no version of a model any longer in this process; running requests end first."""
+        for state in self.registry.states(name):
+            if state.state == "AVAILABLE":
+                with suppress(ModelNotFoundError):  # the lifecycle withdraws it this moment
+                    self.registry.withdraw(name, state.version)
 
-        Raises:
-            NotFoundError: none is served.
-        """
-        with self.registry.lease(name):
-            versions = [s.version for s in self.registry.states(name) if s.state == "AVAILABLE"]
-        for version in versions:
-            self.registry.withdraw(name, version)
+    def _load_as_told(self, directory: str, replaces: bool) -> ServedModel | None:
+        key = version_key(Path(directory))
+        if self.crew.is_catching_up and key is not None and self.registry.is_available(*key):
+            return None  # this process is new, and so is what it has loaded
+        return self.load_version(directory, replaces=replaces)
+
+
+def _key_of(name: str) -> str:
+    """A model that was loaded and then unloaded needs no loading by new workers."""
+    return f"model {name}"
 
 
 def version_key(directory: Path) -> tuple[str, int] | None:

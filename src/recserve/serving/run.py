@@ -28,8 +28,8 @@ from recserve.serving.batching.parameters import BatchingParameters
 from recserve.serving.batching.queue import BatchQueue
 from recserve.serving.body import Receive, Scope, Send
 from recserve.serving.contract import OpenModel, RecordSink, ServedModel
-from recserve.serving.dialects import DEFAULT_DIALECT, DIALECTS, App, Companion, Port, Serving
-from recserve.serving.gate import gate
+from recserve.serving.dialects import DEFAULT_DIALECT, DIALECTS, Companion, Port, Serving
+from recserve.serving.gate import Gate, gate
 from recserve.serving.http_protocol import TURN, bounded_protocol
 from recserve.serving.inference import tensor_model
 from recserve.serving.lifecycle.lifecycle import Lifecycle
@@ -48,6 +48,7 @@ from recserve.serving.statistics import Statistics
 from recserve.serving.traffic.rollouts import Rollouts
 from recserve.serving.traffic.user import enter_user
 from recserve.serving.users import UserStore
+from recserve.serving.workers.crew import Crew
 from recserve.serving.workers.seat import Seat
 
 BACKLOG: Final = 2048
@@ -137,6 +138,7 @@ class ServerProcess:
         records: where served records go; closed at the end.
         on_ready: called with the address of the first port (`http://host:port`) once all models are served.
         seat: of a worker among others; None for a process that serves alone.
+        crew: the fellow workers; None for a process that serves alone.
 
     Attributes:
         addresses: dialect → address, once the ports are open.
@@ -150,8 +152,10 @@ class ServerProcess:
         records: RecordSink | None = None,
         on_ready: Callable[[str], None] | None = None,
         seat: Seat | None = None,
+        crew: Crew | None = None,
     ) -> None:
         self.addresses: dict[str, str] = {}
+        self._crew = crew or Crew()
         self._seat = seat or Seat(is_complete=True)
         self._is_complete = self._seat.is_complete
         self._is_stopping = False
@@ -166,13 +170,16 @@ class ServerProcess:
         warm_up = options.warm_up
         if warm_up is not None:
             warm_up = replace(warm_up, observe=self._oversight.metrics.observe_warmup)
-        self._repository = Repository(self._registry, self._open, warm_up)
+        self._repository = Repository(self._registry, self._open, warm_up, self._crew)
         self._threads: RankThreads | None = None
         self._batches = None if options.batching is None else BatchQueue(options.batching)
         watched = options.lifecycle
-        self._rollouts = Rollouts(self._registry, options.state_dir, wait_s=0.0 if watched is None else 60.0)
+        wait_s = 0.0 if watched is None else 60.0
+        self._rollouts = Rollouts(self._registry, options.state_dir, wait_s=wait_s, crew=self._crew)
         self._oversight.metrics.add_source(self._rollouts.collect)
-        self._lifecycle = None if watched is None else Lifecycle(self._repository, watched, self._rollouts.held)
+        self._lifecycle: Lifecycle | None = None
+        if watched is not None:
+            self._lifecycle = Lifecycle(self._repository, watched, self._rollouts.held, self._crew)
         self._failure: RecserveError | None = None
         self._server: _Server | None = None
 
@@ -196,7 +203,7 @@ class ServerProcess:
             if is_late and not self._load():
                 raise self._failure or ConfigError("the server was stopped while it loaded", code="stopped")
             app = self._open_ports(threads, listeners, companions)
-            self._server = server = _Server(app, options.limits, options.drain_s, companions)
+            self._server = server = _Server(app, options.limits, options.drain_s, companions, self._crew)
             if (tls := self._oversight.http_tls) is not None:
                 server.use_tls(tls.context)
             server.should_exit = self._is_stopping
@@ -217,7 +224,7 @@ class ServerProcess:
         """Listen on every port; what is opened goes into the lists, also where a later port fails."""
         service = RankService(self._registry, self._records, users=self._users, metrics=self._oversight.metrics)
         statistics = Statistics()
-        apps: dict[int, App] = {}
+        gates: dict[int, Gate] = {}
         for port in self._options.listeners():
             serving = Serving(
                 service=service,
@@ -233,6 +240,7 @@ class ServerProcess:
                 answers_tensor_content=self._options.answers_tensor_content,
                 reload_config=None if self._lifecycle is None else self._lifecycle.reload_config,
                 rollouts=self._rollouts,
+                crew=self._crew,
                 shares_ports=bool(self._seat.ports),
                 model=port.model,
             )
@@ -244,10 +252,10 @@ class ServerProcess:
                 continue
             listener = self._seat.listeners.get(port.dialect) or bind(self._options.host, port.number)
             listeners.append(listener)
-            apps[listener.getsockname()[1]] = gate(build(serving), serving, port.dialect)
+            gates[listener.getsockname()[1]] = gate(build(serving), serving, port.dialect)
             self.addresses[port.dialect] = address_of(listener, has_tls=self._oversight.http_tls is not None)
         watch_process(self._oversight, serving)
-        return _Ports(apps)
+        return _Ports(gates)
 
     def stop(self) -> None:
         """Begin the drain; from any thread."""
@@ -284,10 +292,20 @@ class ServerProcess:
             self._lifecycle.start()
             if not self._lifecycle.wait_until_ready():
                 return False
+        if not self._catch_up():
+            return False
         # What is alive now stays: the collector need not walk it again at every pass.
         gc.collect()
         gc.freeze()
         return True
+
+    def _catch_up(self) -> bool:
+        """Do what the other workers have done before; whether that went well."""
+        try:
+            self._crew.begin(self._seat.orders)
+        except RecserveError as error:
+            self._failure = error.at("what the other workers have done")
+        return self._failure is None
 
     def _load_and_announce(self) -> None:
         if self._load():
@@ -330,27 +348,27 @@ class _Ports:
     """One ASGI application for all ports: each port's own answers what comes in on it.
 
     Args:
-        apps: by port number.
+        gates: of the applications, by port number.
     """
 
-    def __init__(self, apps: dict[int, App]) -> None:
-        self._apps = apps
+    def __init__(self, gates: dict[int, Gate]) -> None:
+        self.gates = gates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[TURN] = turn = read_turn(scope["headers"], scope["path"])
         enter_turn(turn)
         enter_user(scope["headers"])
-        await self._apps[scope["server"][1]](scope, receive, send)
+        await self.gates[scope["server"][1]](scope, receive, send)
 
 
 class _Server(uvicorn.Server):
     """Uvicorn, but a signal that ends it cleanly is not raised again: the exit code says how it ended."""
 
-    def __init__(self, app: App, limits: Limits, drain_s: float, companions: list[Companion]) -> None:
-        self._companions, self._drain_s = companions, drain_s
+    def __init__(self, app: _Ports, limits: Limits, drain_s: float, companions: list[Companion], crew: Crew) -> None:
+        self._companions, self._drain_s, self._crew = companions, drain_s, crew
         config = uvicorn.Config(
             app,
-            http=bounded_protocol(limits),
+            http=bounded_protocol(limits, app.gates),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -369,6 +387,11 @@ class _Server(uvicorn.Server):
         """Let every connection begin with a TLS handshake."""
         self.config.load()
         self.config.ssl = context
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Show signs of life from now on."""
+        self._crew.watch(asyncio.get_running_loop())
+        await super().startup(sockets)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain HTTP and the companions at once, so that all have the same time."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from recserve.errors import ConfigError
+from recserve.serving.workers.crew import Crew
 from recserve.serving.workers.seat import Seat
 from recserve.serving.workers.worker import COMPLETE, FAILED, run_worker
 
@@ -45,7 +46,7 @@ def test_a_worker_reports_and_ends_with_its_supervisor(exits: list[int]) -> None
     ours, theirs = multiprocessing.Pipe()
     made: list[Process] = []
 
-    def build(seat: Seat, on_ready: Callable[[str], None]) -> Process:
+    def build(seat: Seat, on_ready: Callable[[str], None], crew: Crew) -> Process:
         assert seat.number == 3
         made.append(Process(on_ready))
         return made[0]
@@ -62,6 +63,6 @@ def test_a_worker_reports_and_ends_with_its_supervisor(exits: list[int]) -> None
 
 def test_a_worker_tells_why_it_cannot_serve(exits: list[int]) -> None:
     ours, theirs = multiprocessing.Pipe()
-    run_worker(lambda _, on_ready: Process(on_ready, fails=True), Seat(), theirs)
+    run_worker(lambda _, on_ready, __: Process(on_ready, fails=True), Seat(), theirs)
     assert ours.recv() == ("failed", "a/1: no model")
     assert exits == [FAILED]

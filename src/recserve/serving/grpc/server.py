@@ -112,6 +112,7 @@ class GrpcServer:
 
     async def _start(self, serving: Serving, host: str, port: int) -> tuple[Any, int]:
         options, oversight = self._options, serving.oversight
+        serving.crew.watch(self._loop)
         server = grpc.aio.server(
             interceptors=[GuardOfPages(oversight)] if oversight is not None and oversight.is_guarded else [],
             options=[

@@ -23,9 +23,13 @@ from recserve.serving.lifecycle.remote import open_base
 from recserve.serving.lifecycle.watched import Watched
 from recserve.serving.refusals import ModelNotFoundError
 from recserve.serving.repository import Repository
+from recserve.serving.workers.crew import Crew, CrewError
+from recserve.serving.workers.orders import Order
 
 TICK_S: Final = 0.1
 """Seconds between looks at what changed in memory."""
+
+CONFIG: Final = "config"
 
 _log: Final = logging.getLogger("recserve.serving")
 
@@ -37,6 +41,7 @@ class Lifecycle:
         repository: opens and publishes.
         options: what is served, and how it changes.
         held: model → versions that a rollout needs, whatever the policy says.
+        crew: the workers that take a configuration that comes by request here.
 
     Raises:
         ConfigError: the config file cannot be read, two models have one name, or a base cannot be watched.
@@ -47,7 +52,10 @@ class Lifecycle:
         repository: Repository,
         options: LifecycleOptions,
         held: Callable[[str], frozenset[int]] = lambda _: frozenset(),
+        crew: Crew | None = None,
     ) -> None:
+        self._crew = crew or Crew()
+        self._crew.answer(CONFIG, self.apply)
         self._repository = repository
         self._registry = repository.registry
         self._options = options
@@ -104,9 +112,17 @@ class Lifecycle:
             return [watched.config for watched in self._models.values()]
 
     def reload_config(self, message: Any) -> None:
-        """Take a checked `tensorflow.serving.ModelConfigList`, as `apply`, and keep it for the next start."""
-        configs = read_configs(message)
-        self.apply(configs)
+        """Take a checked `tensorflow.serving.ModelConfigList` in every worker, and keep it for the next start.
+
+        Raises:
+            ConfigError: as `apply`, in this worker or in another one. All serve what they served before.
+        """
+        before = self.models()
+        try:
+            self._crew.tell(Order(CONFIG, read_configs(message)))
+        except CrewError as error:
+            self._crew.tell(Order(CONFIG, before))
+            raise ConfigError(error.problem, code="model_not_served", hint="The old configuration stays.") from None
         self._store.save(message)
 
     def apply(self, configs: Sequence[ModelConfig]) -> None:

@@ -1,4 +1,4 @@
-"""SageMaker multi-model endpoints: models are loaded, listed, invoked and unloaded by request."""
+"""SageMaker multi-model endpoints: models are loaded, listed, invoked and unloaded by request, in all workers."""
 
 from __future__ import annotations
 
@@ -22,9 +22,13 @@ from recserve.serving.sagemaker.environment import Platform
 from recserve.serving.sagemaker.headers import ATTRIBUTES, TARGET_MODEL, echo_attributes, read_attributes
 from recserve.serving.sagemaker.tensorflow_calls import answer_tensorflow, error_answer
 from recserve.serving.status import as_recserve_error
+from recserve.serving.workers.crew import CrewError
+from recserve.serving.workers.orders import Order
 
 _log: Final = logging.getLogger("recserve.serving")
 _FORBIDDEN: Final = ("/dev", "/proc", "/sys")
+LOAD: Final = "sagemaker load"
+UNLOAD: Final = "sagemaker unload"
 PAGE_SIZE: Final = 100
 """Models that one page of the list has, where the caller asks for no other number."""
 
@@ -55,15 +59,39 @@ class LoadedModels:
     _urls: dict[str, str] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def __post_init__(self) -> None:
+        self.serving.crew.answer(LOAD, lambda order: self._load(*order))
+        self.serving.crew.answer(UNLOAD, self._unload)
+
     def load(self, name: str, url: str) -> None:
-        """Load every version below a directory, all of them or none.
+        """Load every version below a directory in every worker, all of them or none.
 
         Raises:
             AlreadyLoadedError: the name is taken.
             NotFoundError: there is no version of a model.
             RequestError: the path is outside the place of models, or a version cannot be opened.
             OutOfMemoryError: there is no memory left.
+            CrewError: another worker could not load it; it is loaded nowhere.
         """
+        self._checked_path(url)
+        crew = self.serving.crew
+        try:
+            crew.tell(Order(LOAD, (name, url), key=_key_of(name)))
+        except CrewError:
+            crew.tell(Order(UNLOAD, name, key=_key_of(name)))
+            raise
+
+    def unload(self, name: str) -> None:
+        """Serve the model no longer, in no worker; running requests end first.
+
+        Raises:
+            NotFoundError: it is not loaded.
+            CrewError: some workers still serve it.
+        """
+        self.url(name)
+        self.serving.crew.tell(Order(UNLOAD, name, key=_key_of(name)))
+
+    def _load(self, name: str, url: str) -> None:
         base = self._checked_path(url)
         with self._lock:  # one load at a time: two of one name would both find it free
             if name in self._urls or name in self.serving.registry.names():
@@ -98,17 +126,10 @@ class LoadedModels:
             raise RequestError(f"Invalid URL: {url}. 'url' names a directory below /opt/ml/models.")
         return path
 
-    def unload(self, name: str) -> None:
-        """Serve the model no longer; running requests end first.
-
-        Raises:
-            NotFoundError: it is not loaded.
-        """
+    def _unload(self, name: str) -> None:
         with self._lock:
-            if name not in self._urls:
-                raise NotFoundError(f"Model {name} is not loaded yet.")
-            del self._urls[name]
-            self.serving.repository.unload(name)
+            if self._urls.pop(name, None) is not None:
+                self.serving.repository.withdraw(name)
 
     def url(self, name: str) -> str:
         """Where a model came from.
@@ -127,6 +148,10 @@ class LoadedModels:
             everything = sorted(self._urls.items())
         models = [describe(name, url) for name, url in everything[first : first + size]]
         return models, first + size if first + size < len(everything) else None
+
+
+def _key_of(name: str) -> str:
+    return f"sagemaker {name}"
 
 
 def describe(name: str, url: str) -> dict[str, str]:

@@ -1,12 +1,14 @@
 """The rollouts of all models of a process: which version answers whom, what was seen, and what follows from it.
 
 They are kept in a file where a state directory is given: every worker of the host reads it again when it changes, and
-the next start begins with it.
+the next start begins with it. What one worker is told all are told, before the caller is answered. One of them judges
+canaries, by what all have seen.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections import deque
@@ -25,10 +27,15 @@ from recserve.serving.traffic.rollout import Rollout, read_rollout
 from recserve.serving.traffic.seen_model import SeenCall, SeenModel
 from recserve.serving.traffic.shadowing import ShadowThread
 from recserve.serving.traffic.split import Split, bucket_of, draw_bucket
-from recserve.serving.traffic.tally import Histogram, Tally
+from recserve.serving.traffic.tally import Histogram, Seen, Tally
+from recserve.serving.traffic.tally_pool import Report, TallyPool
 from recserve.serving.traffic.user import current_user
+from recserve.serving.workers.crew import Crew, CrewError
+from recserve.serving.workers.orders import Order
 
 STATE_FILE: Final = "rollouts.json"
+TALLIES: Final = "tallies"
+ROLLOUT: Final = "rollout"
 CHECK_S: Final = 0.5
 """Seconds between looks at the file and at the rules."""
 MAX_EVENTS: Final = 100
@@ -45,8 +52,9 @@ class _Active:
         self.rollout = rollout
         self.split: Split = rollout.split()
         self.began_s = began_s
-        window_s = rollout.rule.window_s if rollout.rule is not None else 60.0
-        self.tallies = {version: Tally(window_s) for version in rollout.versions()}
+        self.key = rollout.model_dump_json()
+        self.window_s = rollout.rule.window_s if rollout.rule is not None else 60.0
+        self.tallies = {version: Tally(self.window_s) for version in rollout.versions()}
 
     def role(self, version: int) -> Role:
         """What a version of the rollout is in it."""
@@ -64,13 +72,19 @@ class Rollouts:
         registry: the served versions; it asks this object from now on where a rollout is set.
         state_dir: where rollouts are kept; None keeps them in memory.
         wait_s: seconds that the versions of a new rollout have until they are served.
+        crew: the workers that share the rollouts.
 
     Raises:
         ConfigError: the kept file cannot be read.
     """
 
-    def __init__(self, registry: Registry, state_dir: Path | None = None, wait_s: float = 60.0) -> None:
+    def __init__(
+        self, registry: Registry, state_dir: Path | None = None, wait_s: float = 60.0, crew: Crew | None = None
+    ) -> None:
         self._registry = registry
+        self._crew = crew or Crew()
+        self._crew.answer(ROLLOUT, lambda change: self._take(*change))
+        self._pool = TallyPool(None if state_dir is None else state_dir / TALLIES)
         self._file = None if state_dir is None else state_dir / STATE_FILE
         self._wait_s = wait_s
         self._active: Mapping[str, _Active] = {}
@@ -80,6 +94,7 @@ class Rollouts:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._stamp: object = None
+        self._has_published = False
         self.events: deque[dict[str, Any]] = deque(maxlen=MAX_EVENTS)
         self._read_file()
 
@@ -94,6 +109,8 @@ class Rollouts:
         if self._thread is not None:
             self._thread.join(timeout_s)
         self._shadows.drain(timeout_s)
+        self._publish()
+        self._pool.leave()
 
     # --- The registry's questions -----------------------------------------------------------------------------------
 
@@ -137,23 +154,14 @@ class Rollouts:
 
         Raises:
             ConfigError: a version is not served in time.
+            CrewError: it is not by another worker; the old rollout goes on everywhere.
         """
-        with self._lock:
-            self._pending[name] = rollout
+        before = self._rollouts().get(name)
         try:
-            missing = self._wait_for(name, rollout)
-            if missing:
-                raise ConfigError(
-                    f"version {missing[0]} of model {name!r} is not served",
-                    code="version_not_served",
-                    hint="Load it first, or put it into the model's base directory.",
-                )
-            with self._lock:
-                self._swap({**self._rollouts(), name: rollout}, f"{rollout.model_dump_json()} {why}", name)
-                self._save()
-        finally:
-            with self._lock:
-                self._pending.pop(name, None)
+            self._tell(name, rollout, f"{rollout.model_dump_json()} {why}")
+        except CrewError:
+            self._tell(name, before, "taken back, since a worker could not follow")
+            raise
 
     def clear(self, name: str, why: str = "by request") -> None:
         """Let the highest version answer again, as without a rollout.
@@ -162,9 +170,7 @@ class Rollouts:
             NotFoundError: there is none.
         """
         self.get(name)
-        with self._lock:
-            self._swap({key: kept for key, kept in self._rollouts().items() if key != name}, f"cleared {why}", name)
-            self._save()
+        self._tell(name, None, f"cleared {why}")
 
     def promote(self, name: str, why: str = "by request") -> Rollout:
         """Make the canary the stable version, for all users at once.
@@ -184,10 +190,38 @@ class Rollouts:
         return self._end_canary(name, self.get(name).rolled_back(), f"rolled back {why}")
 
     def _end_canary(self, name: str, after: Rollout, what: str) -> Rollout:
-        with self._lock:
-            self._swap({**self._rollouts(), name: after}, what, name)
-            self._save()
+        self._tell(name, after, what)
         return after
+
+    def _tell(self, name: str, rollout: Rollout | None, what: str) -> None:
+        self._crew.tell(Order(ROLLOUT, (name, rollout, what, os.getpid())))
+
+    def _take(self, name: str, rollout: Rollout | None, what: str, asked_by: int) -> None:
+        """Do what a worker was told, in this one. Who was told keeps it too, before the others follow."""
+        if rollout is not None:
+            self._await_versions(name, rollout)
+        with self._lock:
+            others = {key: kept for key, kept in self._rollouts().items() if key != name}
+            wanted = others if rollout is None else {**others, name: rollout}
+            if wanted != self._rollouts():  # else the file was quicker
+                self._swap(wanted, what, name)
+            if asked_by == os.getpid():
+                self._save()
+
+    def _await_versions(self, name: str, rollout: Rollout) -> None:
+        with self._lock:
+            self._pending[name] = rollout
+        try:
+            missing = self._wait_for(name, rollout)
+        finally:
+            with self._lock:
+                self._pending.pop(name, None)
+        if missing:
+            raise ConfigError(
+                f"version {missing[0]} of model {name!r} is not served",
+                code="version_not_served",
+                hint="Load it first, or put it into the model's base directory.",
+            )
 
     def _wait_for(self, name: str, rollout: Rollout) -> list[int]:
         end_s = time.monotonic() + self._wait_s
@@ -223,19 +257,44 @@ class Rollouts:
                 _log.exception("The rollouts could not be looked at")
 
     def check(self) -> None:
-        """Take what another process wrote, and judge the canaries."""
+        """Take what another process wrote, tell the others what was seen here, and judge the canaries for all."""
         with self._lock:
             self._read_file()
+        self._publish()
         for name, active in list(self._active.items()):
-            rollout, now_s = active.rollout, time.monotonic()
-            if rollout.rule is None or rollout.canary is None:
+            rollout = active.rollout
+            if rollout.rule is None or rollout.canary is None or not self._pool.is_judge():
                 continue
-            canary, stable = (active.tallies[v].recent() for v in (rollout.canary, rollout.stable))
-            verdict, why = rollout.rule.judge(canary, stable, now_s - active.began_s)
+            seen, began_s = self._seen_by_all(name, active)
+            canary, stable = (seen[v].window.recent() for v in (rollout.canary, rollout.stable))
+            verdict, why = rollout.rule.judge(canary, stable, time.monotonic() - began_s)
             if verdict == "promote":
                 self.promote(name, f"by rule: {why}")
             elif verdict == "roll back":
                 self.roll_back(name, f"by rule: {why}")
+
+    def _publish(self) -> None:
+        """Let the other workers know what was seen here."""
+        active, now_s = self._active, time.monotonic()
+        if active or self._has_published:
+            self._pool.publish(
+                {
+                    name: Report(a.key, a.began_s, now_s, {v: t.seen() for v, t in a.tallies.items()})
+                    for name, a in active.items()
+                }
+            )
+            self._pool.clean({name: a.key for name, a in active.items()})
+        self._has_published = bool(active)
+
+    def _seen_by_all(self, name: str, active: _Active) -> tuple[dict[int, Seen], float]:
+        """What all workers saw of each version, and when the first of them began."""
+        seen = {version: tally.seen() for version, tally in active.tallies.items()}
+        began_s = active.began_s
+        for report in self._pool.read(name, active.key, active.window_s):
+            began_s = min(began_s, report.began_s)
+            for version, counts in report.seen.items():
+                seen[version] = seen[version] + counts
+        return seen, began_s
 
     def _read_file(self) -> None:
         if self._file is None:
@@ -296,7 +355,7 @@ class Rollouts:
         tally.add_difference(call.compare(repeated))
 
     def describe(self, name: str) -> dict[str, Any]:
-        """A rollout and what was seen of its versions, as JSON; NaN where nothing was seen.
+        """A rollout and what all workers saw of its versions, as JSON; NaN where nothing was seen.
 
         Raises:
             NotFoundError: there is none.
@@ -304,20 +363,20 @@ class Rollouts:
         self.get(name)
         active = self._active[name]
         seen = {}
-        for version, tally in active.tallies.items():
-            recent = tally.recent()
+        for version, counts in self._seen_by_all(name, active)[0].items():
+            recent = counts.window.recent()
             seen[str(version)] = {
                 "role": active.role(version),
-                "calls": tally.calls,
-                "errors": tally.errors,
+                "calls": counts.calls,
+                "errors": counts.errors,
                 "recent": {
                     "calls": recent.calls,
                     "error_rate": recent.error_rate,
                     "mean_score": recent.mean_score,
                     "p99_us": recent.p99_us,
                 },
-                "mean_score_difference": _mean(tally.score_difference),
-                "mean_rank_correlation": _mean(tally.correlation),
+                "mean_score_difference": counts.difference.value,
+                "mean_rank_correlation": counts.correlation.value,
             }
         events = [event for event in self.events if event["model"] == name]
         return {"rollout": active.rollout.model_dump(mode="json"), "seen": seen, "events": events}
@@ -369,7 +428,3 @@ class Rollouts:
 def _add(tally: Tally, call: SeenCall) -> None:
     scores = call.scores()
     tally.add(call.time_us, len(scores), float(scores.sum()))
-
-
-def _mean(histogram: Histogram) -> float | None:
-    return histogram.total / histogram.count if histogram.count else None

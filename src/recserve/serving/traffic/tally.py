@@ -7,9 +7,9 @@ import threading
 import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Final
 
 from recserve.serving.traffic.comparison import Difference
 
@@ -42,6 +42,10 @@ class Histogram:
     def count(self) -> int:
         """Number of values."""
         return sum(self.counts)
+
+    def mean(self) -> Mean:
+        """Of the values."""
+        return Mean(self.total, self.count)
 
 
 @dataclass
@@ -76,6 +80,102 @@ class Recent:
     def error_rate(self) -> float:
         """Share of failed calls; 0 without calls."""
         return self.errors / self.calls if self.calls else 0.0
+
+
+@dataclass(frozen=True)
+class Window:
+    """The sums of a version within the window; those of several workers are added.
+
+    Attributes:
+        calls: answered or failed.
+        errors: failed by the model's or server's fault.
+        scores: finite numbers in the answers.
+        score_sum: of them.
+        latency_counts: by upper bound of `BOUNDS_US`.
+    """
+
+    calls: int = 0
+    errors: int = 0
+    scores: int = 0
+    score_sum: float = 0.0
+    latency_counts: tuple[int, ...] = (0,) * (len(BOUNDS_US) + 1)
+
+    def __add__(self, other: Window) -> Window:
+        return Window(
+            self.calls + other.calls,
+            self.errors + other.errors,
+            self.scores + other.scores,
+            self.score_sum + other.score_sum,
+            tuple(a + b for a, b in zip(self.latency_counts, other.latency_counts, strict=True)),
+        )
+
+    def recent(self) -> Recent:
+        """What a rule looks at."""
+        mean = self.score_sum / self.scores if self.scores else math.nan
+        return Recent(self.calls, self.errors, mean, _quantile(self.latency_counts, 0.99))
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean that others can be added to."""
+
+    total: float = 0.0
+    count: int = 0
+
+    def __add__(self, other: Mean) -> Mean:
+        return Mean(self.total + other.total, self.count + other.count)
+
+    @property
+    def value(self) -> float | None:
+        """The mean; None where nothing was seen."""
+        return self.total / self.count if self.count else None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was seen of a version: since its start, and within the window. What several workers saw is added.
+
+    Attributes:
+        calls, errors: since the start.
+        difference: of a shadow's scores from those given.
+        correlation: Spearman's, of the same.
+        window: the recent part.
+    """
+
+    calls: int = 0
+    errors: int = 0
+    difference: Mean = Mean()
+    correlation: Mean = Mean()
+    window: Window = Window()
+
+    def __add__(self, other: Seen) -> Seen:
+        return Seen(
+            self.calls + other.calls,
+            self.errors + other.errors,
+            self.difference + other.difference,
+            self.correlation + other.correlation,
+            self.window + other.window,
+        )
+
+    def without_window(self) -> Seen:
+        """The same, with nothing recent."""
+        return replace(self, window=Window())
+
+    def as_json(self) -> dict[str, Any]:
+        """As plain JSON, for `from_json`."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(document: dict[str, Any]) -> Seen:
+        """What `as_json` gave.
+
+        Raises:
+            TypeError: it is something else.
+        """
+        window = dict(document["window"])
+        window["latency_counts"] = tuple(window["latency_counts"])
+        parts = {"difference": Mean(**document["difference"]), "correlation": Mean(**document["correlation"])}
+        return Seen(**{**document, **parts, "window": Window(**window)})
 
 
 class Tally:
@@ -133,12 +233,22 @@ class Tally:
 
     def recent(self) -> Recent:
         """The version within the window."""
+        return self.seen().window.recent()
+
+    def seen(self) -> Seen:
+        """Everything that a rule or a page may ask for, at one moment."""
         with self._lock:
             self._part()
             calls, errors, scores = (sum(getattr(p, n) for p in self._slices) for n in ("calls", "errors", "scores"))
             score_sum = sum(part.score_sum for part in self._slices)
-            counts = [sum(column) for column in zip(*(p.latency_us.counts for p in self._slices), strict=True)]
-        return Recent(calls, errors, score_sum / scores if scores else math.nan, _quantile(counts, 0.99))
+            counts = tuple(sum(column) for column in zip(*(p.latency_us.counts for p in self._slices), strict=True))
+            return Seen(
+                self.calls,
+                self.errors,
+                self.score_difference.mean(),
+                self.correlation.mean(),
+                Window(calls, errors, scores, score_sum, counts),
+            )
 
     def _part(self) -> _Slice:
         """The part of the window that is now; older ones than the window go."""
@@ -150,7 +260,7 @@ class Tally:
         return self._slices[-1]
 
 
-def _quantile(counts: list[int], share: float) -> float:
+def _quantile(counts: Sequence[int], share: float) -> float:
     """Upper bound of the bucket that holds the quantile."""
     wanted = share * sum(counts)
     seen = 0

@@ -6,6 +6,8 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from recserve.serving.workers.orders import Order
+
 
 @dataclass(frozen=True)
 class Seat:
@@ -17,6 +19,8 @@ class Seat:
         ports: dialect of any other transport → the port that the workers share.
         listens_late: whether it takes requests only once its models are loaded, since others answer until then.
         is_complete: whether all workers have been ready once; the server is not ready before.
+        orders: what the others have done before it was there, and it has to do before it takes requests.
+        beat_s: seconds between two signs of life; 0 for none.
     """
 
     number: int = 0
@@ -24,3 +28,5 @@ class Seat:
     ports: Mapping[str, int] = field(default_factory=dict)
     listens_late: bool = False
     is_complete: bool = False
+    orders: tuple[Order, ...] = ()
+    beat_s: float = 0.0

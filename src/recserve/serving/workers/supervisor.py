@@ -17,6 +17,7 @@ from time import monotonic
 from typing import Any, Final
 
 from recserve.errors import ConfigError
+from recserve.serving.workers.orders import OrderBook
 from recserve.serving.workers.seat import Seat
 from recserve.serving.workers.worker import COMPLETE, Build, run_worker
 
@@ -24,6 +25,11 @@ FIRST_DELAY_S: Final = 0.1
 MAX_DELAY_S: Final = 30.0
 _LONG_LIFE_S: Final = 60.0
 """A worker that was ready for so long did not fail at its start; the next one starts at once."""
+
+HANG_S: Final = 30.0
+"""Seconds without a sign of life after which a worker is taken to hang."""
+
+MAX_BEAT_S: Final = 1.0
 
 _KILL_AFTER_S: Final = 5.0
 """Seconds beyond the drain time after which a worker is killed."""
@@ -40,6 +46,7 @@ class _Worker:
     number: int
     ready_s: float | None = None
     stopping_s: float | None = None
+    heard_s: float | None = None
 
 
 @dataclass
@@ -57,7 +64,8 @@ class Supervisor:
 
     The first worker starts alone, so that kernels are compiled once; the others follow when it is ready. One that ends
     is started again, at first at once, then after doubling delays. One that fails before all were ready ends the
-    server.
+    server. One that gives no sign of life is killed, and started again. What one worker asks all to do, all do, also
+    those that start later.
 
     Args:
         count: how many workers, at least 1.
@@ -65,14 +73,26 @@ class Supervisor:
         seat: the sockets and ports that all workers share.
         drain_s: seconds that a worker's running requests have to end.
         on_ready: called once all workers are ready.
+        hang_s: seconds without a sign of life after which a worker is killed; 0 for never.
     """
 
     def __init__(
-        self, count: int, build: Build, seat: Seat, *, drain_s: float, on_ready: Callable[[], None] | None = None
+        self,
+        count: int,
+        build: Build,
+        seat: Seat,
+        *,
+        drain_s: float,
+        on_ready: Callable[[], None] | None = None,
+        hang_s: float = HANG_S,
     ) -> None:
         if count < 1:
             raise ConfigError(f"workers is {count}", hint="It is at least 1.")
-        self._build, self._seat, self._drain_s, self._on_ready = build, seat, drain_s, on_ready
+        if not hang_s >= 0:
+            raise ConfigError(f"hang_s is {hang_s}", hint="It is at least 0; 0 lets workers hang.")
+        self._build, self._drain_s, self._on_ready, self._hang_s = build, drain_s, on_ready, hang_s
+        self._seat = replace(seat, beat_s=min(MAX_BEAT_S, hang_s / 5))
+        self._book: OrderBook[_Worker] = OrderBook(_say, self._reachable, lambda worker: worker.number)
         self._slots = [_Slot() for _ in range(count)]
         self._spawn: Any = multiprocessing.get_context("spawn")
         self._ended: list[_Worker] = []
@@ -81,6 +101,7 @@ class Supervisor:
         self._failure: str | None = None
         self._wake_read, self._wake_write = os.pipe()
         self._asked: list[int] = []
+        self._looked_s = monotonic()
 
     def run(self) -> None:
         """Supervise until told to stop.
@@ -95,6 +116,7 @@ class Supervisor:
                     self._wait(self._timeout_s())
                     self._obey()
                     self._kill_late()
+                    self._kill_hung()
             finally:
                 for worker in self._workers():  # only after an error of our own
                     worker.process.kill()
@@ -115,6 +137,10 @@ class Supervisor:
         """Process ids of the workers that are to serve, by place."""
         current = [slot.current for slot in self._slots]
         return [worker.process.pid or 0 for worker in current if worker is not None]
+
+    def _reachable(self) -> list[_Worker]:
+        """The workers that hear what they are told."""
+        return [worker for worker in self._workers() if not worker.pipe.closed]
 
     def _ask(self, number: int) -> None:
         self._asked.append(number)
@@ -142,7 +168,13 @@ class Supervisor:
 
     def _start(self, number: int, *, listens_late: bool) -> _Worker:
         ours, theirs = self._spawn.Pipe()
-        seat = replace(self._seat, number=number, listens_late=listens_late, is_complete=self._is_complete)
+        seat = replace(
+            self._seat,
+            number=number,
+            listens_late=listens_late,
+            is_complete=self._is_complete,
+            orders=self._book.kept(),
+        )
         process = self._spawn.Process(
             target=run_worker, args=(self._build, seat, theirs), name=f"recserve-worker-{number}"
         )
@@ -153,6 +185,8 @@ class Supervisor:
     def _timeout_s(self) -> float | None:
         times = [slot.start_at_s for slot in self._slots if slot.current is None]
         times += [w.stopping_s + self._drain_s + _KILL_AFTER_S for w in self._workers() if w.stopping_s is not None]
+        if self._hang_s > 0:
+            times.append(monotonic() + self._seat.beat_s)
         return max(0.0, min(times) - monotonic()) if times else None
 
     def _wait(self, timeout_s: float | None) -> None:
@@ -170,18 +204,27 @@ class Supervisor:
 
     def _hear(self, worker: _Worker) -> None:
         try:
-            kind, text = worker.pipe.recv()
+            kind, content = worker.pipe.recv()
         except (EOFError, OSError):
             worker.pipe.close()
+            self._book.forget(worker)
             return
-        if kind == "ready":
-            worker.ready_s = monotonic()
-            self._promote(worker)
-        elif not self._is_complete:
-            self._failure = self._failure or text
-            self._begin_stop()
-        else:
-            _log.error("Worker %d could not start: %s", worker.number, text)
+        worker.heard_s = monotonic()
+        match kind:
+            case "alive":
+                pass
+            case "ask":
+                self._book.ask(worker, *content)
+            case "done":
+                self._book.hear(worker, *content)
+            case "ready":
+                worker.ready_s = monotonic()
+                self._promote(worker)
+            case _ if not self._is_complete:
+                self._failure = self._failure or content
+                self._begin_stop()
+            case _:
+                _log.error("Worker %d could not start: %s", worker.number, content)
 
     def _promote(self, worker: _Worker) -> None:
         slot = self._slots[worker.number]
@@ -193,8 +236,8 @@ class Supervisor:
                 self._ended.append(old)
         if not self._is_complete and all(s.current is not None and s.current.ready_s is not None for s in self._slots):
             self._is_complete = True
-            for one in self._workers():
-                one.pipe.send(COMPLETE)
+            for one in self._reachable():
+                _say(one, COMPLETE)
             if self._on_ready is not None:
                 self._on_ready()
 
@@ -204,6 +247,7 @@ class Supervisor:
             self._hear(worker)  # its last words
         worker.process.join()
         worker.pipe.close()
+        self._book.forget(worker)
         if worker in self._ended:
             self._ended.remove(worker)
             return
@@ -251,12 +295,31 @@ class Supervisor:
         worker.stopping_s = worker.stopping_s or monotonic()
         if not worker.pipe.closed:
             worker.pipe.close()  # the worker sees the end of its pipe, and drains
+            self._book.forget(worker)
 
     def _kill_late(self) -> None:
         for worker in self._workers():
             limit_s = self._drain_s + _KILL_AFTER_S
             if worker.stopping_s is not None and monotonic() >= worker.stopping_s + limit_s:
                 _log.error("Worker %d did not end within %g s; it is killed", worker.number, limit_s)
+                worker.process.kill()
+                worker.process.join()
+
+    def _kill_hung(self) -> None:
+        """Kill the workers that gave no sign of life for too long, unless this process did not look for as long.
+
+        A worker that has given none yet is starting.
+        """
+        now_s = monotonic()
+        was_away = now_s - self._looked_s > self._hang_s / 2 + MAX_BEAT_S
+        self._looked_s = now_s
+        for worker in self._workers() if self._hang_s > 0 else ():
+            if worker.heard_s is None or worker.stopping_s is not None or not worker.process.is_alive():
+                continue
+            if was_away:  # the machine or all of its processes stood still, and the workers with them
+                worker.heard_s = now_s
+            elif now_s - worker.heard_s >= self._hang_s:
+                _log.error("Worker %d gave no sign of life for %g s; it is killed", worker.number, self._hang_s)
                 worker.process.kill()
                 worker.process.join()
 
@@ -273,6 +336,13 @@ class Supervisor:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _say(worker: _Worker, message: object) -> None:
+    try:
+        worker.pipe.send(message)
+    except OSError:  # it has ended; its sentinel tells
+        return
 
 
 def share_ports(

@@ -8,9 +8,11 @@ import sys
 import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import Final, Literal, Protocol
+from time import sleep
+from typing import Any, Final, Protocol
 
 from recserve.errors import RecserveError
+from recserve.serving.workers.crew import Crew
 from recserve.serving.workers.seat import Seat
 
 FAILED: Final = 2
@@ -19,7 +21,9 @@ FAILED: Final = 2
 COMPLETE: Final = "complete"
 """Said by the supervisor: every worker has been ready."""
 
-Report = tuple[Literal["ready", "failed"], str]
+Report = tuple[str, Any]
+"""What a worker says: `ready`, `failed` and why, `alive`, `ask` with (ticket, order), or `done` with (number of the
+order, why not or None)."""
 
 
 class Serves(Protocol):
@@ -35,8 +39,9 @@ class Serves(Protocol):
         """Know that all workers have been ready."""
 
 
-Build = Callable[[Seat, Callable[[str], None]], Serves]
-"""(seat, what to call once all models are served) → the process. It is sent to the worker, so it can be pickled."""
+Build = Callable[[Seat, Callable[[str], None], Crew], Serves]
+"""(seat, what to call once all models are served, the fellow workers) → the process. It is sent to the worker, so it
+can be pickled."""
 
 
 def run_worker(build: Build, seat: Seat, supervisor: Connection) -> None:
@@ -49,18 +54,25 @@ def run_worker(build: Build, seat: Seat, supervisor: Connection) -> None:
     """
     lock = threading.Lock()
 
-    def report(kind: Literal["ready", "failed"], text: str = "") -> None:
+    def report(kind: str, content: Any = "") -> None:
         with lock:
             try:
-                supervisor.send((kind, text))
+                supervisor.send((kind, content))
             except OSError:  # the supervisor is gone; the listener below ends this process
                 return
 
+    crew = Crew(report)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the supervisor's business
     code = 0
     try:
-        process = build(seat, lambda _: report("ready"))
-        threading.Thread(target=_listen, args=(supervisor, process), name="recserve-supervisor", daemon=True).start()
+        process = build(seat, lambda _: report("ready"), crew)
+        listener = threading.Thread(
+            target=_listen, args=(supervisor, process, crew), name="recserve-supervisor", daemon=True
+        )
+        listener.start()
+        if seat.beat_s > 0:
+            beats = threading.Thread(target=_beat, args=(seat.beat_s, crew, report), name="recserve-beat", daemon=True)
+            beats.start()
         process.run()
     except RecserveError as error:
         report("failed", str(error))
@@ -71,10 +83,23 @@ def run_worker(build: Build, seat: Seat, supervisor: Connection) -> None:
     os._exit(code)
 
 
-def _listen(supervisor: Connection, process: Serves) -> None:
+def _listen(supervisor: Connection, process: Serves, crew: Crew) -> None:
     try:
-        while supervisor.recv() == COMPLETE:
-            process.complete()
+        while True:
+            message = supervisor.recv()
+            if message == COMPLETE:
+                process.complete()
+            else:
+                crew.hear(message)
     except (EOFError, OSError):
         pass
+    crew.leave()
     process.stop()
+
+
+def _beat(every_s: float, crew: Crew, report: Callable[[str], None]) -> None:
+    """Say that this process is alive, as long as its event loops turn."""
+    while True:
+        if crew.is_alive():
+            report("alive")
+        sleep(every_s)
