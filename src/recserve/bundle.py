@@ -18,7 +18,6 @@ bundle appears under its name by one rename, complete. Nothing in it is ever unp
 from __future__ import annotations
 
 import datetime
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,12 +27,14 @@ import orjson
 import pydantic
 
 from recserve import __version__
+from recserve.checksums import sha256_of, sha256_of_all
 from recserve.dtypes import F32
 from recserve.errors import BundleError, ConfigError
 from recserve.features.assets import FEATURES_FILE, save_features
 from recserve.features.declared import Mode
 from recserve.features.feature_set import FeatureSet
 from recserve.features.profiles import PROFILES
+from recserve.network.embedded_tables import lift_tables
 from recserve.network.engine_choice import EngineOptions, Measured
 from recserve.network.engines import EngineChoice
 from recserve.network.model import Network
@@ -141,7 +142,8 @@ class Bundle:
         Args:
             features: a feature set or the path of its `features.json`.
             tables: float32[V, dim] by table name, direct-addressed; or ready tables.
-            network: flat ONNX graph, or its path (DESIGN: the network's contract).
+            network: flat ONNX graph, or its path (DESIGN: the network's contract). An input that holds the ids of a
+                sparse feature makes the table inside the network one of the bundle's.
             out: `<base>/<name>/<version>`, which must not exist; version is a positive integer.
             score: expression over the outputs; may be left out if there is one output.
             samples: columns as training saw them; the proof draws rows from them beside rows of its own.
@@ -161,7 +163,7 @@ class Bundle:
         feature_set = features if isinstance(features, FeatureSet) else FeatureSet.load(features)
         _check_mode(feature_set)
         flat = network if isinstance(network, Network) else Network.load(network)
-        ready = {key: value if isinstance(value, Table) else Table.direct(key, value) for key, value in tables.items()}
+        flat, ready = _gather_tables(feature_set, flat, tables)
         say("compiling features")
         inputs = match_inputs(feature_set.graph, flat)
         say("splitting the network")
@@ -233,6 +235,24 @@ class Bundle:
             return Pipeline(self.features, self.tables, self.split, cuts, threads=threads, choice=choice)
         except ConfigError as error:
             raise error.at(str(self.path)) from None
+
+
+def _gather_tables(
+    features: FeatureSet, flat: Network, given: Mapping[str, F32 | Table]
+) -> tuple[Network, dict[str, Table]]:
+    """The tables that are given and those inside the network, and the network without them."""
+    sparse = {o.spec.name: o.spec.table for o in features.graph.outputs if o.spec.table is not None}
+    lifted = lift_tables(flat, sparse)
+    for name in lifted.tables:
+        if name in given:
+            raise ConfigError(
+                f"table {name!r} is given, and the network has it inside too",
+                code="embedded_table",
+                where=flat.where,
+                hint="Leave it out of `tables`, or export the network with rows as inputs",
+            )
+    tables = {name: value if isinstance(value, Table) else Table.direct(name, value) for name, value in given.items()}
+    return lifted.network, tables | {name: Table.direct(name, rows) for name, rows in lifted.tables.items()}
 
 
 def _check_mode(features: FeatureSet) -> None:
@@ -315,8 +335,7 @@ def _load_features(folder: Path, profile: str, mode: Mode, encoded_separator: st
 
 
 def _describe_file(path: Path) -> FileEntry:
-    with path.open("rb") as file:
-        return FileEntry(sha256=hashlib.file_digest(file, "sha256").hexdigest(), size_bytes=path.stat().st_size)
+    return FileEntry(sha256=sha256_of(path), size_bytes=path.stat().st_size)
 
 
 def _read_manifest(folder: Path) -> Manifest:
@@ -372,7 +391,11 @@ def _verify_files(folder: Path, manifest: Manifest, *, contents: bool) -> None:
                 where=str(path),
                 hint="Copy the bundle again",
             )
-        if contents and _describe_file(path).sha256 != entry.sha256:
+    if not contents:
+        return
+    paths = [folder / relative for relative in manifest.files]
+    for path, entry, digest in zip(paths, manifest.files.values(), sha256_of_all(paths), strict=True):
+        if digest != entry.sha256:
             raise BundleError(
                 "is not what was published: its checksum differs",
                 code="damaged_file",
