@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import onnx_ir as ir
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from recserve.network.canonical import canonical
 from recserve.network.facts import learn
+from recserve.network.frontier import Frontier, ItemGraph
 from recserve.network.session import Session
 from recserve.rates import Rate
 
@@ -291,6 +293,23 @@ def test_a_thousand_drawn_graphs_split_and_score_like_the_flat_ones(
 def test_cutting_alone_without_rewrites_equals_the_flat_network(data: Any, sketch: Any, prove: Any) -> None:
     drawn = data.draw(graphs(sketch))
     prove(drawn.network(), drawn.rates, passes=())
+
+
+@given(data=st.data(), steps=st.integers(1, 5))
+def test_any_choice_of_stored_values_scores_like_the_flat_network(
+    data: Any, steps: int, sketch: Any, prove: Any
+) -> None:
+    drawn = data.draw(graphs(sketch))
+    cheapest = ItemGraph.cheapest
+
+    def random_frontier(graph: ItemGraph, *wishes: Any) -> Frontier | None:
+        names = sorted(graph.tensors)
+        kept = data.draw(st.lists(st.booleans(), min_size=len(names), max_size=len(names)))
+        forbidden = frozenset(name for name, is_kept in zip(names, kept, strict=True) if not is_kept)
+        return cheapest(graph, 0.0, forbidden) or cheapest(graph, *wishes)
+
+    with patch.object(ItemGraph, "cheapest", random_frontier):
+        prove(drawn.network(), drawn.rates, steps=steps, items=3)
 
 
 @given(data=st.data(), steps=st.integers(2, 5))

@@ -1,8 +1,9 @@
 """Where the parts of a network meet: which values cross from the item and the request part into the candidate part.
 
-The search starts at the outputs and walks towards the inputs. It stops at the first value of a rarer rate that can
-cross; what it passed on the way is the candidate part. A value that cannot cross (an item value with a dynamic inner
-axis, a value whose rows are not axis 0) is computed at candidate rate from what it was made of.
+The search starts at the outputs and walks towards the inputs. It stops at the first request value that can cross, and
+at the item values that are stored (`item_side` chooses them); what it passed on the way is the candidate part. A value
+that cannot cross (an item value with a dynamic inner axis, a value whose rows are not axis 0) is computed at candidate
+rate from what it was made of.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ ASSUMED_SIZE: Final = 50
 """Stands for a size that is known at run time only, in estimates."""
 
 _SHAPE_SLOT: Final[dict[str, int]] = {"Reshape": 1, "Expand": 1, "ConstantOfShape": 0, "Tile": 1}
-_VIEWS: Final = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze"})
 _SPREADING: Final = frozenset({"Expand", "Tile"})
 
 
@@ -85,46 +85,56 @@ def can_cross(fact: Fact) -> bool:
     return fact.rate is Rate.REQUEST or (fact.rate is Rate.ITEM and all(d.is_static for d in fact.dims[1:]))
 
 
-def find_cut(draft: Draft, where: str) -> Cut:
-    """Choose the crossings of a network whose rewrites are done.
+def find_demand(draft: Draft, where: str) -> frozenset[str]:
+    """The item values that steps of other rates read, and those that are outputs.
+
+    Raises:
+        ConfigError: as `find_cut`.
+    """
+    search = _Search(draft, where, None)
+    search.walk()
+    return frozenset(search.demanded)
+
+
+def find_cut(draft: Draft, where: str, stored: frozenset[str] | None = None) -> Cut:
+    """The crossings of a network whose rewrites are done.
+
+    Args:
+        draft: the network.
+        where: for messages.
+        stored: the item values that cross; None: each that can.
 
     Raises:
         ConfigError: an item sequence of dynamic length is needed at candidate rate, or no input tells the number of
             candidates.
     """
-    return _Search(draft, where).run()
+    if stored is None:
+        stored = frozenset(name for name, fact in draft.facts.by_name.items() if can_cross(fact))
+    return _Search(draft, where, stored).run()
 
 
 class _Search:
-    def __init__(self, draft: Draft, where: str) -> None:
+    def __init__(self, draft: Draft, where: str, stored: frozenset[str] | None) -> None:
         self.draft = draft
         self.facts = draft.facts
         self.where = where
+        self.stored = stored
+        self.demanded: set[str] = set()
         self.cut = Cut()
         self.values: dict[str, ir.Value] = {str(v.name): v for v in draft.model.graph.inputs}
         self.values |= {str(v.name): v for node in draft.model.graph for v in node.outputs}
 
-    def run(self) -> Cut:
+    def walk(self) -> None:
         for output in self.draft.model.graph.outputs:
             producer = output.producer()
             assert producer is not None
             self._take(producer)
+
+    def run(self) -> Cut:
+        self.walk()
         if not any(rate is not Rate.REQUEST for _, rate in self.cut.crossings.values()):
             self._add_counter()
-        self._merge_views()
         return self.cut
-
-    def _merge_views(self) -> None:
-        """Hand over one of an item value and its reshaped copy, not both."""
-        crossings = self.cut.crossings
-        for name, (value, rate) in list(crossings.items()):
-            node = value.producer()
-            base = None if node is None else node.inputs[0]
-            if node is None or rate is not Rate.ITEM or node.op_type not in _VIEWS or size_names(node, self.facts):
-                continue
-            if base is not None and str(base.name) in crossings:
-                del crossings[name]
-                self.cut.nodes.add(str(node.outputs[0].name))
 
     def _visit(self, start: ir.Value) -> None:
         pending = [start]
@@ -134,9 +144,11 @@ class _Search:
             if value.is_initializer() or name in self.cut.crossings:
                 continue
             fact = self.facts[value]
-            if producer is None:
+            if fact.rate is Rate.ITEM and not fact.is_free and self.stored is None:
+                self.demanded.add(name)
+            elif producer is None:
                 self.cut.crossings[name] = (value, self._input_rate(value, fact))
-            elif can_cross(fact) and not self._spreads(producer):
+            elif name in (self.stored or ()) if fact.rate is Rate.ITEM else self._crosses(fact, producer):
                 self.cut.crossings[name] = (value, fact.rate)
             else:
                 pending += self._mark(producer)
@@ -167,6 +179,10 @@ class _Search:
         if rate is Rate.ITEM and not can_cross(fact):
             raise _dynamic_item(self.where, str(value.name))
         return rate
+
+    def _crosses(self, fact: Fact, producer: ir.Node) -> bool:
+        """A request value is handed over as early as it can be, but not repeated."""
+        return can_cross(fact) and not self._spreads(producer)
 
     def _spreads(self, node: ir.Node) -> bool:
         """The node only repeats what it reads, which is cheaper to hand over."""

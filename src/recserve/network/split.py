@@ -10,15 +10,17 @@ import onnx_ir as ir
 from recserve.dtypes import BY_ONNX
 from recserve.errors import ConfigError
 from recserve.network.canonical import canonical, optimise
-from recserve.network.cost import flops
-from recserve.network.cut import Cut, find_cut, reads
+from recserve.network.cost import TYPICAL, OpCosts, flops
+from recserve.network.cut import Cut, find_cut, find_demand, reads
 from recserve.network.draft import Change, Draft
 from recserve.network.facts import Facts, settle_rates
+from recserve.network.item_side import StorePlan, plan_storing
 from recserve.network.model import Network, TensorSpec
 from recserve.network.parts import SIZE_PREFIX, PartBuilder, part_dims, specs, value_types
 from recserve.network.rewrites import PASSES, Rewrite, rewrite
 from recserve.network.rewrites.plain import write_known_sizes
 from recserve.network.row_queries import fold_queries
+from recserve.network.storing import StoreOptions
 from recserve.rates import Rate
 
 _INT64 = 7
@@ -53,6 +55,7 @@ class SplitReport:
         flat_flops: those of the flat graph for one candidate.
         item_bytes: bytes of the item tensors that cross, for one item.
         changes: what the passes did, in order.
+        storing: which item values are stored, and why; None in what an older recserve built.
     """
 
     nodes: dict[Rate, int]
@@ -60,6 +63,7 @@ class SplitReport:
     flat_flops: int
     item_bytes: int
     changes: tuple[Change, ...]
+    storing: StorePlan | None = None
 
 
 @dataclass(frozen=True)
@@ -84,18 +88,28 @@ class SplitNetwork:
 
 
 def split_network(
-    network: Network, input_rates: Mapping[str, Rate], passes: Sequence[Rewrite] = PASSES
+    network: Network,
+    input_rates: Mapping[str, Rate],
+    passes: Sequence[Rewrite] = PASSES,
+    *,
+    storing: StoreOptions | None = None,
+    costs: OpCosts = TYPICAL,
 ) -> SplitNetwork:
     """Rewrite a flat network and cut it by rate.
+
+    Between the item and the candidate part it is cut where that costs least: a value is stored for each item, or
+    computed again for each candidate from narrower ones.
 
     Args:
         network: checked flat graph.
         input_rates: how often each input of the network changes, by name; other names are ignored.
         passes: the rewrites to apply.
+        storing: expected traffic, and how many bytes an item may store.
+        costs: of the machine that serves; see `recserve.network.calibration`.
 
     Raises:
         ConfigError: an input has no rate; an item sequence of dynamic length is needed at candidate rate; nothing
-            depends on an item; an output shares its name with an input.
+            depends on an item; an output shares its name with an input; nothing fits into the byte budget.
     """
     for name in network.outputs:
         if name in network.inputs:
@@ -104,14 +118,18 @@ def split_network(
     draft = _prepared(network, rates)
     flat_flops = sum(flops(node, draft.facts) for node in draft.nodes())
     rewrite(draft, passes)
-    cut = find_cut(draft, network.where)
     types = value_types(draft)
+    demanded = find_demand(draft, network.where)
+    options = storing or StoreOptions()
+    choice = plan_storing(draft, demanded, types, options=options, costs=costs, where=network.where)
+    cut = find_cut(draft, network.where, None if choice is None else choice[0])
     item = _feeding_part(draft, cut, Rate.ITEM, types)
     request = _feeding_part(draft, cut, Rate.REQUEST, types)
     candidate = _candidate_part(draft, cut, types, network)
     crossings = {name: rate for name, (_, rate) in cut.crossings.items()}
     crossings |= {SIZE_PREFIX + size: Rate.REQUEST for size in sorted(cut.sizes)}
-    return SplitNetwork(item, request, candidate, crossings, _report(draft, cut, types, flat_flops))
+    report = _report(draft, cut, types, flat_flops, None if choice is None else choice[1])
+    return SplitNetwork(item, request, candidate, crossings, report)
 
 
 def _prepared(network: Network, rates: Mapping[str, Rate]) -> Draft:
@@ -162,7 +180,9 @@ def _candidate_part(draft: Draft, cut: Cut, types: Mapping[str, int], network: N
     return fold_queries(Part(Rate.CANDIDATE, model, specs(leaves), dict(network.outputs)))
 
 
-def _report(draft: Draft, cut: Cut, types: Mapping[str, int], flat_flops: int) -> SplitReport:
+def _report(
+    draft: Draft, cut: Cut, types: Mapping[str, int], flat_flops: int, storing: StorePlan | None
+) -> SplitReport:
     members = {Rate.CANDIDATE: [n for n in draft.nodes() if str(n.outputs[0].name) in cut.nodes]}
     for rate in (Rate.ITEM, Rate.REQUEST):
         roots = [value for value, r in cut.crossings.values() if r is rate]
@@ -180,6 +200,7 @@ def _report(draft: Draft, cut: Cut, types: Mapping[str, int], flat_flops: int) -
         flat_flops,
         item_bytes,
         tuple(draft.changes),
+        storing,
     )
 
 

@@ -9,8 +9,9 @@ from typing import Any, Final
 import orjson
 import pydantic
 
-from recserve.errors import BundleError
+from recserve.errors import BundleError, ConfigError
 from recserve.network.draft import Change
+from recserve.network.item_side import StorePlan
 from recserve.network.model import TensorSpec
 from recserve.network.split import Part, SplitNetwork, SplitReport
 from recserve.rates import Rate
@@ -38,6 +39,7 @@ class _Report(pydantic.BaseModel, extra="forbid", strict=True):
     flat_flops: int
     item_bytes: int
     changes: list[dict[str, str]]
+    storing: dict[str, Any] | None = None
 
 
 class _Document(pydantic.BaseModel, extra="forbid", strict=True):
@@ -68,6 +70,7 @@ def save_split(split: SplitNetwork, folder: Path) -> None:
             "flat_flops": report.flat_flops,
             "item_bytes": report.item_bytes,
             "changes": [asdict(change) for change in report.changes],
+            "storing": None if report.storing is None else report.storing.as_dict(),
         },
     }
     (folder / SPLIT_FILE).write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2))
@@ -90,9 +93,10 @@ def load_split(folder: Path) -> SplitNetwork:
             flat_flops=document.report.flat_flops,
             item_bytes=document.report.item_bytes,
             changes=tuple(Change(**change) for change in document.report.changes),
+            storing=None if document.report.storing is None else StorePlan.from_dict(document.report.storing),
         )
         candidate = parts[Rate.CANDIDATE]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
         raise BundleError(f"cannot be read: {error}", code="bad_split", where=str(path)) from error
     return SplitNetwork(parts.get(Rate.ITEM), parts.get(Rate.REQUEST), candidate, crossings, report)
 

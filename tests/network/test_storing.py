@@ -1,0 +1,41 @@
+"""Options of storing say what they cannot be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from recserve.errors import ConfigError
+from recserve.network.storing import StoreOptions
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"item_count": 0}, "item_count is 0, expected a whole number from 1"),
+    ({"item_count": 1.5}, "item_count is 1.5, expected a whole number from 1"),
+    ({"candidates_per_request": True}, "candidates_per_request is True, expected a whole number from 1"),
+    ({"requests_per_s": -1}, "requests_per_s is -1, expected a number from 0"),
+    ({"item_updates_per_s": float("nan")}, "item_updates_per_s is nan, expected a number from 0"),
+    ({"rebuilds_per_day": float("inf")}, "rebuilds_per_day is inf, expected a number from 0"),
+    ({"max_rebuild_s": "1"}, "max_rebuild_s is '1', expected a number from 0"),
+    ({"max_payload_bytes_per_item": -4}, "max_payload_bytes_per_item is -4, expected a whole number from 0"),
+    ({"payload_precision": "int9"}, "payload_precision is 'int9', which is no precision"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), WRONG)
+def test_a_wrong_option_is_refused_by_name_and_value(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        StoreOptions(**options)
+    assert message in str(caught.value)
+    assert caught.value.code == "bad_storing"
+
+
+def test_rebuilds_are_spread_over_the_day() -> None:
+    options = StoreOptions(item_count=86_400, item_updates_per_s=5, rebuilds_per_day=2)
+    assert options.item_runs_per_s == 7
+    assert options.candidates_per_s == 30_000
+
+
+@pytest.mark.parametrize(("precision", "size"), [("fp32", 40), ("fp16", 20), ("bf16", 20), ("int8", 10)])
+def test_bytes_follow_the_precision(precision: str, size: int) -> None:
+    assert StoreOptions(payload_precision=precision).stored_bytes(10) == size
