@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any
 
-from recserve.errors import ConfigError, suggest
-
-BYTES_PER_NUMBER: Final = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
-"""Bytes of one stored number by precision of the payload."""
+from recserve.errors import ConfigError
+from recserve.rows.formats import check_precision, effective, row_bytes
 
 
 @dataclass(frozen=True)
@@ -47,12 +45,7 @@ class StoreOptions:
             _check(name, getattr(self, name), 0, is_whole=False)
         if self.max_payload_bytes_per_item is not None:
             _check("max_payload_bytes_per_item", self.max_payload_bytes_per_item, 0, is_whole=True)
-        if self.payload_precision not in BYTES_PER_NUMBER:
-            hint = suggest(self.payload_precision, BYTES_PER_NUMBER) or f"One of {', '.join(BYTES_PER_NUMBER)}"
-            raise ConfigError(
-                f"payload_precision is {self.payload_precision!r}, which is no precision",
-                code="bad_storing", where="storing", hint=hint,
-            )  # fmt: skip
+        check_precision(self.payload_precision, "storing.payload_precision")
 
     @property
     def candidates_per_s(self) -> float:
@@ -65,8 +58,8 @@ class StoreOptions:
         return self.item_updates_per_s + self.item_count * self.rebuilds_per_day / 86400
 
     def stored_bytes(self, numbers: int) -> int:
-        """Bytes of a stored row of so many numbers."""
-        return numbers * BYTES_PER_NUMBER[self.payload_precision]
+        """Bytes of a stored tensor of so many numbers."""
+        return row_bytes(effective(self.payload_precision, numbers), numbers)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
