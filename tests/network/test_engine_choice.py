@@ -10,7 +10,15 @@ import pytest
 
 from recserve.errors import ConfigError
 from recserve.network import engine_choice, session_openvino
-from recserve.network.engine_choice import EngineOptions, Measured, choose, describe_cpu, list_ways, measure
+from recserve.network.engine_choice import (
+    EngineOptions,
+    Measured,
+    can_gain,
+    choose,
+    describe_cpu,
+    list_ways,
+    measure,
+)
 from recserve.network.engines import EngineChoice
 from recserve.network.split import Part, split_network
 from recserve.rates import Rate
@@ -150,3 +158,33 @@ def test_what_was_measured_survives_being_written_down() -> None:
     assert Measured.from_dict(found.as_dict()) == found
     with pytest.raises(ConfigError, match="is no measured choice"):
         Measured.from_dict({"choice": {}})
+
+
+@pytest.mark.parametrize(
+    ("precision", "cpu", "gains"),
+    [
+        ("fp32", "anything", True),
+        ("bf16", "Xeon avx512f avx512_vnni", False),
+        ("bf16", "EPYC avx512_bf16", True),
+        ("int8", "Xeon avx2 avx512f", False),
+        ("int8", "Xeon avx512f avx512_vnni", True),
+        ("int8", "Core avx2 avx_vnni", True),
+        ("int8", "Neoverse asimddp", True),
+    ],
+)
+def test_a_precision_gains_only_where_the_processor_has_instructions(precision: str, cpu: str, gains: bool) -> None:
+    assert can_gain(precision, cpu) is gains
+
+
+def test_int8_runs_in_both_engines_with_the_ranges_it_was_given(part: Part) -> None:
+    ranges = (("x", 0.0, 1.0),)
+    ways = list_ways(part, EngineOptions(), "int8", (), ranges)
+    assert {way.precision for way in ways} == {"int8"}
+    assert all(way.ranges == ranges for way in ways)
+    expected = {"onnxruntime", "openvino"} if session_openvino.is_available() else {"onnxruntime"}
+    assert {way.engine for way in ways} == expected
+
+
+def test_onnx_runtime_has_no_way_in_bf16(part: Part) -> None:
+    with pytest.raises(ConfigError, match="engine 'onnxruntime' does not compute in bf16"):
+        list_ways(part, EngineOptions(engine="onnxruntime"), "bf16")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 
 from recserve.errors import ConfigError
@@ -87,3 +89,31 @@ def test_engines_answer_by_output_name(engine: str, sketch: Any) -> None:
     item = np.arange(6, dtype=np.float32).reshape(2, 3)
     assert (loaded.inputs, loaded.outputs) == (("item",), ("ctr",))
     np.testing.assert_array_equal(loaded.run({"item": item})["ctr"], -item)
+
+
+def test_int8_needs_the_ranges_it_was_calibrated_to_and_nothing_else_has_any(sketch: Any) -> None:
+    for fields, message in (
+        ({"precision": "int8"}, "precision int8 with 0 calibrated tensors"),
+        ({"ranges": (("x", 0.0, 1.0),)}, "precision fp32 with 1 calibrated tensors"),
+        ({"precision": "int8", "ranges": (("x", 2.0, 1.0),)}, "2.0 .. 1.0 is no range of the tensor 'x'"),
+        ({"precision": "int8", "ranges": (("x", float("nan"), 1.0),)}, "nan .. 1.0 is no range of the tensor 'x'"),
+    ):
+        with pytest.raises(ConfigError, match=re.escape(message)):
+            EngineChoice(**fields)
+    choice = EngineChoice("openvino", "int8", 8, (1, 8), (), (("x", -1.0, 2.5),))
+    assert EngineChoice.from_dict(orjson.loads(orjson.dumps(choice.as_dict()))) == choice
+
+
+@pytest.mark.parametrize("engine", ["cuda", "tensorrt"])
+def test_an_absent_provider_is_told_for_every_precision(engine: str, sketch: Any) -> None:
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime has CUDA")
+    g = sketch()
+    g.output(g.linear(g.input("x", Rate.ITEM, 32), 32, 32), dims=(32,))
+    for choice in (EngineChoice(engine), EngineChoice(engine, "int8", ranges=(("x", 0.0, 1.0),))):
+        with pytest.raises(ConfigError, match=r"ONNX Runtime .* as installed has no .*ExecutionProvider") as caught:
+            open_engine(g.network().to_bytes(), choice)
+        assert caught.value.code == "engine_absent"
+        assert "onnxruntime-gpu" in str(caught.value.hint)

@@ -15,7 +15,7 @@ from recserve.network.engines import EngineChoice
 from recserve.network.model import Network
 from recserve.ranker import Ranker
 from recserve.staging.cuts import match_inputs
-from recserve.staging.tuning import adopt, tune
+from recserve.staging.tuning import adopt, is_gain, tune
 
 TALL = 1 << 30
 
@@ -96,3 +96,27 @@ def test_measuring_tells_ways_apart_by_time_alone(parts: tuple[Any, Any], monkey
     found = tune(*parts, EngineOptions(seconds=0.1, candidates=20))
     assert found.cpu == describe_cpu()
     assert EngineChoice().label in found.us
+
+
+def test_a_processor_without_the_instructions_serves_the_exact_network_with_one_warning(
+    parts: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("recserve.staging.tuning.describe_cpu", lambda: "Old Xeon avx2")
+    for choice in (
+        EngineChoice("openvino", "bf16", 8, (8,)),
+        EngineChoice("onnxruntime", "int8", ranges=(("x", 0.0, 1.0),)),
+    ):
+        caplog.clear()
+        assert adopt(*parts, Measured(choice, "New Xeon avx512_bf16 avx512_vnni")) == EngineChoice()
+        assert [record.message for record in caplog.records] == [
+            f"the candidate network runs in fp32, not in {choice.precision}: "
+            "the processor has no instructions for it: Old Xeon avx2"
+        ]
+
+
+def test_an_inexact_choice_is_a_gain_only_where_it_was_measured_to_be_faster() -> None:
+    exact = Measured(EngineChoice(), "cpu", {"a": 100.0, "b": 80.0})
+    assert is_gain(Measured(EngineChoice(), "cpu", {"c": 70.0}), exact)
+    assert not is_gain(Measured(EngineChoice(), "cpu", {"c": 79.0}), exact)
+    assert not is_gain(Measured(EngineChoice()), exact)
+    assert not is_gain(Measured(EngineChoice(), "cpu", {"c": 1.0}), Measured(EngineChoice()))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 import numpy as np
@@ -34,7 +34,12 @@ class BlockRunner:
         part: the candidate part.
         engine: that loaded its model.
         choice: how it runs; one that slices or pads needs a part whose rows do not mix.
+
+    Attributes:
+        observe: called with the inputs of each run, before it; None, as it is when serving: nobody looks.
     """
+
+    observe: Callable[[Mapping[str, Array]], None] | None = None
 
     def __init__(self, part: Part, engine: Engine, choice: EngineChoice) -> None:
         self.choice: Final = choice
@@ -51,6 +56,8 @@ class BlockRunner:
             feeds: inputs of the part by name, [N, ...] or [1, ...]; more than those are ignored.
             rows: N, at least 1.
         """
+        if self.observe is not None:
+            self.observe(feeds)
         choice = self.choice
         block = choice.block or rows
         if not choice.buckets and rows <= block:

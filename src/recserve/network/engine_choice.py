@@ -36,6 +36,7 @@ from recserve.network.engines import (
     rising_buckets,
     rising_steps,
 )
+from recserve.network.quantise import Range
 from recserve.network.row_independence import has_independent_rows
 from recserve.network.split import Part
 
@@ -44,9 +45,17 @@ _ORT_BLOCKS: Final = (0, 32, 64, 128)
 _OPENVINO_BLOCKS: Final = (128, 32, 512)
 _WORTH_MEASURING: Final = 20_000_000
 """Operations of a request below which no engine saves what a call of it costs."""
-_WORTH_LEAVING: Final = 0.95
+WORTH_LEAVING: Final = 0.95
 """A way has to be so much faster than the default to be chosen."""
 _ASSUMED_STEPS: Final = 64
+_CPU_FLAGS: Final = (
+    "avx2", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_bf16", "amx_int8", "bf16", "asimddp", "i8mm",
+)  # fmt: skip
+"""What /proc/cpuinfo calls the instructions that decide over engines, of x86 and of ARM."""
+_GAINS: Final = {
+    "bf16": frozenset({"avx512_bf16", "amx_bf16", "bf16"}),
+    "int8": frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}),
+}
 AUTO: Final = "auto"
 
 
@@ -118,13 +127,27 @@ def describe_cpu() -> str:
         for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
             key, _, value = line.partition(":")
             words.setdefault(key.strip(), value.strip())
-    flags = set(words.get("flags", "").split())
-    kept = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8") if flag in flags]
+    flags = set(words.get("flags", words.get("Features", "")).split())
+    kept = [flag for flag in _CPU_FLAGS if flag in flags]
     return " ".join([words.get("model name") or platform.processor() or platform.machine(), *kept])
 
 
+def can_gain(precision: str, cpu: str) -> bool:
+    """A processor has instructions for a precision: without them it is no faster, and int8 may be less exact.
+
+    Args:
+        precision: of `PRECISIONS`.
+        cpu: as `describe_cpu` says.
+    """
+    return precision == "fp32" or bool(_GAINS[precision] & set(cpu.split()))
+
+
 def list_ways(
-    part: Part, options: EngineOptions, precision: str = "fp32", longest_steps: Sequence[int | None] = ()
+    part: Part,
+    options: EngineOptions,
+    precision: str = "fp32",
+    longest_steps: Sequence[int | None] = (),
+    ranges: Sequence[Range] = (),
 ) -> list[EngineChoice]:
     """The ways in which a part can run, the default first.
 
@@ -133,6 +156,7 @@ def list_ways(
         options: what the config allows.
         precision: of `PRECISIONS`.
         longest_steps: of each sequence group of a request or a candidate; None where it has no bound.
+        ranges: of the tensors that int8 rounds; needed for it.
 
     Raises:
         ConfigError: the config names a way that the part or the machine cannot go.
@@ -141,19 +165,25 @@ def list_ways(
     engines = list(ENGINES[:2]) if options.engine == AUTO else [options.engine]
     if precision == "bf16" and options.engine == AUTO:
         engines = ["openvino"]
+    if precision == "bf16" and engines != ["openvino"]:
+        raise ConfigError(
+            f"engine {options.engine!r} does not compute in bf16", code="unsupported_precision", where="engine",
+            hint="Choose the engine openvino, or precision fp32 or int8",
+        )  # fmt: skip
     ways: list[EngineChoice] = []
     for engine in engines:
         blocks = (_ORT_BLOCKS if engine == "onnxruntime" else (0,)) if is_sliceable else (0,)
         blocks = blocks if options.block is None else (options.block,)
         if engine == "openvino":
-            ways += _padded_ways(part, options, precision, longest_steps, is_sliceable=is_sliceable)
+            padded = _padded_ways(part, options, precision, longest_steps, ranges, is_sliceable=is_sliceable)
+            ways += padded
         elif any(blocks) and not is_sliceable:
             raise ConfigError(
                 "the network mixes candidates, so they cannot run in blocks", code="not_sliceable", where="engine",
                 hint="Leave the block out",
             )  # fmt: skip
         else:
-            ways += [EngineChoice(engine, precision, block) for block in blocks]
+            ways += [EngineChoice(engine, precision, block, ranges=tuple(ranges)) for block in blocks]
     if not ways:
         raise ConfigError(
             f"engine openvino, which computes in {precision}, cannot run the candidate part: "
@@ -166,7 +196,13 @@ def list_ways(
 
 
 def _padded_ways(
-    part: Part, options: EngineOptions, precision: str, longest_steps: Sequence[int | None], *, is_sliceable: bool
+    part: Part,
+    options: EngineOptions,
+    precision: str,
+    longest_steps: Sequence[int | None],
+    ranges: Sequence[Range],
+    *,
+    is_sliceable: bool,
 ) -> list[EngineChoice]:
     """Those of OpenVINO, whose calls are padded; none where that is not possible."""
     if not session_openvino.is_available():
@@ -179,7 +215,7 @@ def _padded_ways(
         return []
     steps = tuple(sorted({size for most in longest for size in rising_steps(most)})) if axes else ()
     blocks = (options.block or 512,) if options.block is not None else _OPENVINO_BLOCKS
-    ways = [EngineChoice("openvino", precision, block, rising_buckets(block), steps) for block in blocks]
+    ways = [EngineChoice("openvino", precision, block, rising_buckets(block), steps, tuple(ranges)) for block in blocks]
     return [way for way in ways if is_warmable(way, len(axes))]
 
 
@@ -208,7 +244,7 @@ def choose(
         return Measured(ways[0])
     best = min(us, key=us.__getitem__)
     first = us.get(ways[0].label)
-    label = ways[0].label if first is not None and us[best] > _WORTH_LEAVING * first else best
+    label = ways[0].label if first is not None and us[best] > WORTH_LEAVING * first else best
     found = Measured(next(way for way in ways if way.label == label), cpu, us)
     _write_kept(file, found)
     return found

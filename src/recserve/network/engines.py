@@ -9,6 +9,7 @@ it meets, so that its calls are padded to shapes that were warmed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Protocol
@@ -21,8 +22,8 @@ Array = npt.NDArray[Any]
 
 ENGINES: Final = ("onnxruntime", "openvino", "cuda", "tensorrt")
 """Names of engines, the default first. `cuda` and `tensorrt` are providers of ONNX Runtime."""
-PRECISIONS: Final = ("fp32", "bf16")
-"""In which the network computes: exactly, or with products in bfloat16."""
+PRECISIONS: Final = ("fp32", "bf16", "int8")
+"""In which the network computes: exactly, with products in bfloat16, or with large products in 8-bit integers."""
 _MAX_ROWS: Final = 1 << 16
 _MAX_WARM_SHAPES: Final = 256
 
@@ -48,9 +49,10 @@ class EngineChoice:
         block: most candidates of one call, so that activations stay in the cache; 0: all in one call.
         buckets: numbers of candidates that calls are padded to, rising; empty: any number.
         step_buckets: lengths that sequences of a request are padded to, rising; empty: any length.
+        ranges: (tensor, least, largest) of the tensors that are rounded in int8, as calibrated; empty otherwise.
 
     Raises:
-        ConfigError: an unknown name, or numbers that are not positive, not rising or too large.
+        ConfigError: an unknown name, numbers that are not positive, not rising or too large, or ranges that are none.
     """
 
     engine: str = ENGINES[0]
@@ -58,6 +60,7 @@ class EngineChoice:
     block: int = 0
     buckets: tuple[int, ...] = ()
     step_buckets: tuple[int, ...] = ()
+    ranges: tuple[tuple[str, float, float], ...] = ()
 
     def __post_init__(self) -> None:
         check_word("engine", self.engine, ENGINES)
@@ -72,6 +75,11 @@ class EngineChoice:
                 )
         if self.buckets and self.block != self.buckets[-1]:
             raise ConfigError(f"block {self.block} is not the last of the buckets {list(self.buckets)}", where="engine")
+        if bool(self.ranges) != (self.precision == "int8"):
+            raise ConfigError(f"precision {self.precision} with {len(self.ranges)} calibrated tensors", where="engine")
+        for name, low, high in self.ranges:
+            if not -math.inf < low <= high < math.inf:
+                raise ConfigError(f"{low} .. {high} is no range of the tensor {name!r}", where="engine")
 
     @property
     def label(self) -> str:
@@ -80,7 +88,8 @@ class EngineChoice:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return asdict(self) | {"buckets": list(self.buckets), "step_buckets": list(self.step_buckets)}
+        lists = {"buckets": list(self.buckets), "step_buckets": list(self.step_buckets)}
+        return asdict(self) | lists | {"ranges": [list(entry) for entry in self.ranges]}
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> EngineChoice:
@@ -93,6 +102,8 @@ class EngineChoice:
             fields = dict(document)
             for name in ("buckets", "step_buckets"):
                 fields[name] = tuple(int(size) for size in fields.get(name, ()))
+            ranges = fields.get("ranges", ())
+            fields["ranges"] = tuple((str(name), float(low), float(high)) for name, low, high in ranges)
             return cls(**fields)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"is no choice of an engine: {error}", where="engine") from error
@@ -146,16 +157,20 @@ def open_engine(model: bytes, choice: EngineChoice, threads: int = 1) -> Engine:
     Raises:
         ConfigError: the engine is not installed, cannot compute in that precision, or cannot load the graph.
     """
+    if choice.precision == "int8":
+        from recserve.network.quantise import quantise
+
+        model = quantise(model, choice.ranges)
     if choice.engine == "openvino":
         from recserve.network.session_openvino import OpenVinoSession
 
-        return OpenVinoSession(model, "bf16" if choice.precision == "bf16" else "fp32", threads)
+        return OpenVinoSession(model, choice.precision, threads)
     if choice.precision == "bf16":
         raise ConfigError(
             f"engine {choice.engine!r} does not compute in bf16",
             code="unsupported_precision",
             where="engine",
-            hint="Choose the engine openvino, or precision fp32",
+            hint="Choose the engine openvino, or precision fp32 or int8",
         )
     from recserve.network.session import Session
 

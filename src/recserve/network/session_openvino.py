@@ -1,4 +1,4 @@
-"""Runs a part of a network on the CPU with OpenVINO, in float32 or with products in bfloat16."""
+"""Runs a part of a network on the CPU with OpenVINO: in float32, with products in bfloat16, or quantised."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import onnx
 from recserve.errors import ConfigError, RequestError
 
 Array = npt.NDArray[Any]
-_PRECISIONS: Final = {"fp32": "f32", "bf16": "bf16"}
 
 
 @functools.cache
@@ -66,7 +65,8 @@ class OpenVinoSession:
     Args:
         model: a serialised ONNX model.
         precision: "fp32", or "bf16" for products in bfloat16 with sums in float32; a processor without instructions
-            for it computes in float32.
+            for it computes in float32. "int8" is that of a model whose large products are quantised: what is not
+            quantised runs in bfloat16 where the processor has it.
         threads: inside one call.
 
     Raises:
@@ -80,7 +80,7 @@ class OpenVinoSession:
         self._tensor: Final = openvino.Tensor
         settings = {
             # Without it OpenVINO takes bfloat16 wherever the processor has it.
-            "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
+            "INFERENCE_PRECISION_HINT": "f32" if precision == "fp32" or not computes_in("bf16") else "bf16",
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
