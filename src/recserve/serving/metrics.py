@@ -84,6 +84,7 @@ class RequestMetrics:
     _logged: Counter[tuple[str, str]] = field(default_factory=Counter)
     _warmups: dict[tuple[str, str], _Times] = field(default_factory=dict)
     _series: dict[_Key, _Series] = field(default_factory=dict)
+    _refusals: Counter[tuple[str, str]] = field(default_factory=Counter)
     _stages: dict[tuple[str, int, str], _Times] = field(default_factory=dict)
     _sources: list[Source] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -133,6 +134,8 @@ class RequestMetrics:
         model, version = seen.model, seen.version
         key = (seen.protocol, model, version, seen.signature, seen.code)
         series = self._series.get(key) or self._add_series(key)
+        if seen.refusal:
+            self._count_refusal(seen.protocol, seen.refusal)
         stages = [(self._stage(model, version, name), end - begin) for name, begin, end in seen.stages()]
         inner = [(self._stage(model, version, f"rank/{name}"), int(us * 1e3)) for name, us in seen.stages_us.items()]
         with self._lock:
@@ -143,6 +146,11 @@ class RequestMetrics:
                 times.add_ns(ns)
             for times, ns in inner:
                 times.add_ns(ns)
+
+    def _count_refusal(self, protocol: str, reason: str) -> None:
+        key = (protocol, reason)
+        with self._lock:
+            self._refusals[key if key in self._refusals or len(self._refusals) < MAX_SERIES else ("", "")] += 1
 
     def _add_series(self, key: _Key) -> _Series:
         if len(self._series) >= MAX_SERIES:
@@ -221,7 +229,12 @@ class RequestMetrics:
         for (model, version, name), spent in self._stages.items():
             of_stage = {"model": model, "version": _shown(version), "stage": name}
             stages += histogram_samples(of_stage, BOUNDS_S, spent.buckets, spent.total / 1e9)
+        refusals: list[Sample] = [
+            ("", {"protocol": protocol, "reason": reason}, float(count))
+            for (protocol, reason), count in self._refusals.items()
+        ]
         return [
+            Family("recserve_refusals_total", "counter", "Requests that were answered by an error.", refusals),
             Family("recserve_requests_total", "counter", "Answered requests.", calls),
             Family("recserve_candidates_total", "counter", "Candidates of ranked requests.", rows),
             Family("recserve_request_duration_seconds", "histogram", "From arrival to answer.", times),

@@ -52,6 +52,7 @@ class Observation:
         examples: that TensorFlow Serving's classify and regress counted.
         rows: rows or candidates of the call.
         code: status of the answer: HTTP's number, or gRPC's name.
+        refusal: code of the error that was answered; empty where there was none.
         stages_us: stage of the model → microseconds; of rankers.
         allows_model: whether the caller may ask a model; None where all may.
         trace: what the tracer keeps of it.
@@ -66,6 +67,7 @@ class Observation:
         "model",
         "protocol",
         "received_ns",
+        "refusal",
         "request_id",
         "route",
         "rows",
@@ -86,7 +88,7 @@ class Observation:
         self.received_ns = self.work_began_ns = self.work_ended_ns = self.run_began_ns = self.run_ended_ns = 0
         self.model = self.signature = ""
         self.version = self.examples = self.rows = 0
-        self.code = ""
+        self.code = self.refusal = ""
         self.stages_us: Mapping[str, float] = {}
         self.allows_model: Callable[[str], None] | None = None
         self.trace: Any = None
@@ -130,6 +132,12 @@ def end_work() -> None:
     """Say that a rank thread has done the request."""
     if (observation := _current.get()) is not None:
         observation.work_ended_ns = perf_counter_ns()
+
+
+def note_refusal(code: str) -> None:
+    """Say which error is answered; of several the first is it."""
+    if (observation := _current.get()) is not None:
+        observation.refusal = observation.refusal or code
 
 
 def note_received() -> None:

@@ -81,7 +81,6 @@ class Oversight:
     ) -> None:
         self.options = options or Operations()
         self.metrics = metrics or RequestMetrics()
-        self.refused: dict[str, int] = {}
         self._protocols = [*protocols]
         self._guard: Guard | None = None
         self._guard_stamp: object = None
@@ -121,7 +120,7 @@ class Oversight:
         try:
             seen.allows_model = self._guard.admit(seen.protocol, target, authorization)
         except RecserveError as error:
-            self.refused[error.code] = self.refused.get(error.code, 0) + 1
+            seen.refusal = error.code
             raise
 
     def finish(self, seen: Observation) -> None:
@@ -172,8 +171,6 @@ class Oversight:
             self.refresh()
 
     def _families(self) -> Iterable[Family]:
-        refused = [("", {"reason": reason}, float(count)) for reason, count in self.refused.items()]
-        yield Family("recserve_refused_callers_total", "counter", "Calls refused for want of a token.", refused)
         if self._json_logs is not None:
             dropped: list[Sample] = [("", {}, float(self._json_logs.dropped))]
             yield Family("recserve_log_lines_dropped_total", "counter", "Log lines that did not fit.", dropped)

@@ -173,6 +173,8 @@ class ServerProcess:
         self._repository = Repository(self._registry, self._open, warm_up, self._crew)
         self._threads: RankThreads | None = None
         self._batches = None if options.batching is None else BatchQueue(options.batching)
+        if self._batches is not None:
+            self._oversight.metrics.add_source(self._batches.metrics.families)
         watched = options.lifecycle
         wait_s = 0.0 if watched is None else 60.0
         self._rollouts = Rollouts(self._registry, options.state_dir, wait_s=wait_s, crew=self._crew)
@@ -301,6 +303,8 @@ class ServerProcess:
 
     def _catch_up(self) -> bool:
         """Do what the other workers have done before; whether that went well."""
+        if self._lifecycle is not None and self._seat.orders:
+            self._lifecycle.wait_until_settled()  # else a version that loads now would be there again after its unload
         try:
             self._crew.begin(self._seat.orders)
         except RecserveError as error:
@@ -397,6 +401,9 @@ class _Server(uvicorn.Server):
         """Drain HTTP and the companions at once, so that all have the same time."""
         draining = asyncio.to_thread(stop_companions, self._companions, self._drain_s)
         await asyncio.gather(super().shutdown(sockets), draining)
+        for connection in list(self.server_state.connections):  # their time is over
+            connection.abandon()  # type: ignore[union-attr] # they are of our class
+        await asyncio.sleep(0)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -17,6 +17,7 @@ from recserve.errors import (
     RecserveError,
     RequestError,
 )
+from recserve.serving import observation
 from recserve.serving.compression import UnsupportedCodingError
 from recserve.serving.json_document import JsonError
 from recserve.serving.overload.turn import CallCancelledError, DeadlineExceededError
@@ -108,9 +109,14 @@ def error_body(error: RecserveError) -> bytes:
 
 
 def as_recserve_error(error: BaseException) -> RecserveError:
-    """The error itself, or for a foreign one an `InvariantError` that tells the caller nothing of our insides."""
+    """The error itself, or for a foreign one an `InvariantError` that tells the caller nothing of our insides.
+
+    It is noted as what the current request is refused for.
+    """
     if isinstance(error, RecserveError):
+        observation.note_refusal(error.code)
         return error
+    observation.note_refusal(InvariantError.default_code)
     return InvariantError(
         f"The server failed on this request ({type(error).__name__})",
         hint="This is a bug in recserve; the server's log has the traceback.",

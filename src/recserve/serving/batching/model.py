@@ -83,6 +83,8 @@ class BatchedModel:
 
     def _run_batch(self, signature: str, tasks: list[Tensors], outputs: Sequence[str] | None) -> list[Any]:
         """The outputs of each task, or its error."""
+        counts = [_rows_of(task) or 0 for task in tasks]
+        self._batches.metrics.ran(self._model.name, counts, self._batches.parameters.padded(sum(counts)))
         if len(tasks) > 1 or self._batches.parameters.allowed_batch_sizes:
             try:
                 return self._run_together(signature, tasks, outputs)

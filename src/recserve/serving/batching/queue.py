@@ -11,6 +11,7 @@ from typing import Any
 
 from recserve.errors import OverloadedError
 from recserve.serving.batching.parameters import BatchingParameters
+from recserve.serving.metrics_batches import BatchMetrics
 
 Task = Any
 """What a call brings: only who runs the batch looks into it."""
@@ -39,10 +40,14 @@ class BatchQueue:
 
     Args:
         parameters: how calls are batched.
+
+    Attributes:
+        metrics: what was batched so far.
     """
 
     def __init__(self, parameters: BatchingParameters) -> None:
         self.parameters = parameters
+        self.metrics = BatchMetrics()
         self._batches: deque[_Batch] = deque()
         self._changed = threading.Condition()
         self._is_closed = False
@@ -116,6 +121,7 @@ class BatchQueue:
                     left_s = batch.opened_s + self.parameters.batch_timeout_s - now_s
                     if left_s <= 0 or batch.rows >= self.parameters.rows or self._is_closed:
                         self._batches.remove(batch)
+                        self.metrics.waited(now_s - batch.opened_s)
                         return batch
                     wait_s = left_s if wait_s is None else min(wait_s, left_s)
                 if self._is_closed:

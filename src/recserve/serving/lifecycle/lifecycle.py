@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -106,6 +106,11 @@ class Lifecycle:
             self._changed.wait_for(lambda: self._stopping.is_set() or self.is_ready(), timeout_s)
             return self.is_ready()
 
+    def wait_until_settled(self, timeout_s: float | None = None) -> bool:
+        """Wait until every wanted version is loaded or has failed; False where they are not in time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._are_settled(list(self._models)), timeout_s)
+
     def models(self) -> list[ModelConfig]:
         """The configuration."""
         with self._changed:
@@ -181,18 +186,9 @@ class Lifecycle:
         Raises:
             ConfigError: it takes too long, or nothing of a new model can be served.
         """
-
-        def settled() -> bool:
-            if self._stopping.is_set():
-                return True
-            return all(
-                watched.is_settled(not watched.decide(self._options, self._held).load)
-                for watched in map(self._models.__getitem__, wanted)
-            )
-
         with self._changed:
             self._changed.notify_all()
-            is_settled = self._changed.wait_for(settled, self._options.config_wait_s)
+            is_settled = self._changed.wait_for(lambda: self._are_settled(wanted), self._options.config_wait_s)
             for name, watched in added.items():
                 if watched.served():
                     continue
@@ -206,6 +202,12 @@ class Lifecycle:
                     where=place,
                     hint="The old configuration stays.",
                 )
+
+    def _are_settled(self, names: Iterable[str]) -> bool:
+        return self._stopping.is_set() or all(
+            watched.is_settled(not watched.decide(self._options, self._held).load)
+            for watched in map(self._models.__getitem__, names)
+        )
 
     def _check_labels(self, wanted: dict[str, ModelConfig], before: dict[str, ModelConfig]) -> None:
         if self._options.allows_unavailable_labels:

@@ -6,6 +6,7 @@ import logging
 from typing import Final, Literal
 
 from recserve.errors import NotFoundError, OverloadedError, RecserveError, RequestError
+from recserve.serving import observation
 from recserve.serving.compression import UnsupportedCodingError
 from recserve.serving.overload.turn import DeadlineExceededError
 from recserve.serving.refusals import (
@@ -69,6 +70,7 @@ class WireError(Exception):
 
 def to_wire(error: Exception) -> WireError:
     """Any error in the words of the protocol; of a foreign one the client learns nothing of our insides."""
+    observation.note_refusal(error.code.lower() if isinstance(error, RecserveError | WireError) else "internal")
     match error:
         case WireError():
             return error
