@@ -11,6 +11,9 @@ from recserve.serving import observation
 from recserve.serving.messages import Limits
 from recserve.serving.refusals import BodyTimeoutError, BodyTooLargeError
 
+Body = bytes | bytearray | memoryview
+"""The bytes of a request as a connection hands them on; whoever gets them may keep them."""
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -46,11 +49,16 @@ async def read_body(scope: Scope, receive: Receive, limits: Limits, *, takes_cod
             observation.note_received()
             return whole
     except TimeoutError:
-        raise BodyTimeoutError(
-            f"the body was not complete after {limits.body_timeout_s:g} s",
-            where=_PLACE,
-            hint="Send it faster, or raise --body-timeout.",
-        ) from None
+        raise body_timeout(limits) from None
+
+
+def body_timeout(limits: Limits) -> BodyTimeoutError:
+    """The refusal of a body that does not come."""
+    return BodyTimeoutError(
+        f"the body was not complete after {limits.body_timeout_s:g} s",
+        where=_PLACE,
+        hint="Send it faster, or raise --body-timeout.",
+    )
 
 
 async def _read_rest(message: Message, receive: Receive, limits: Limits) -> bytes | None:

@@ -8,6 +8,7 @@ id back in the header `X-Request-ID`.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from recserve.errors import RecserveError
 from recserve.serving import observation
 from recserve.serving.body import Receive, Scope, Send
 from recserve.serving.dialects import App, Serving
+from recserve.serving.direct import DirectRoute, Reply
 from recserve.serving.metrics_text import CONTENT_TYPE
 from recserve.serving.observation import Observation
 from recserve.serving.openapi import describe_port
@@ -30,10 +32,14 @@ _OWN: Final = "recserve"
 _GONE: Final = "499"
 """Code of a request whose caller left before the answer."""
 
+_PLAIN: Final = re.compile(rb"/[A-Za-z0-9._~:/-]*")
+"""Request targets that mean what they say: no escapes, no query, no host."""
+
+_MAX_TARGETS: Final = 1024
 _Page = Callable[[], Awaitable[tuple[int, str, bytes]]]
 
 
-def gate(app: App, serving: Serving, dialect: str) -> App:
+def gate(app: App, serving: Serving, dialect: str) -> Gate:
     """The application of a port with its gate.
 
     Args:
@@ -44,12 +50,43 @@ def gate(app: App, serving: Serving, dialect: str) -> App:
     return Gate(app, serving, dialect)
 
 
+class DirectTarget:
+    """A request target of a port that is answered without ASGI.
+
+    Attributes:
+        gate: of the port.
+        route: what answers.
+        path: of the target.
+        label: method and path.
+    """
+
+    __slots__ = ("_target", "gate", "label", "path", "route")
+
+    def __init__(self, gate: Gate, route: DirectRoute, path: str) -> None:
+        self.gate, self.route, self.path, self.label = gate, route, path, f"POST {path}"
+        self._target = http_target("POST", path)
+
+    def admit(self, seen: Observation, authorization: bytes) -> None:
+        """Let a request pass.
+
+        Raises:
+            UnauthenticatedError, ForbiddenError: as `Guard.admit`.
+        """
+        self.gate.oversight.admit(seen, self._target, authorization.decode("latin-1"))
+
+
 class Gate:
-    """The gate of one port, as an ASGI 3 application."""
+    """The gate of one port, as an ASGI 3 application.
+
+    Attributes:
+        serving: what every dialect shares.
+        oversight: what watches its requests.
+        dialect: of the port.
+    """
 
     def __init__(self, app: App, serving: Serving, dialect: str) -> None:
-        self._app, self._serving, self._dialect = app, serving, dialect
-        self._oversight = serving.oversight or Oversight(metrics=serving.metrics)
+        self._app, self.serving, self.dialect = app, serving, dialect
+        self.oversight = serving.oversight or Oversight(metrics=serving.metrics)
         self._pages: dict[str, _Page] = {
             "/livez": self._live,
             "/readyz": self._ready,
@@ -57,20 +94,34 @@ class Gate:
             TFS_METRICS_PATH: self._metrics,
             "/openapi.json": self._openapi,
         }
-        if path := self._oversight.options.metrics_path:
+        if path := self.oversight.options.metrics_path:
             self._pages[path] = self._metrics
         if dialect in (_OWN, "tfs"):  # they tell more about readiness
             del self._pages["/readyz"]
         self._document: bytes | None = None
+        self._targets: dict[bytes, DirectTarget | None] = {}
+
+    def find_target(self, target: bytes) -> DirectTarget | None:
+        """What answers POST requests to a target, as it came, without ASGI; None where the application does."""
+        try:
+            return self._targets[target]
+        except KeyError:
+            if len(self._targets) >= _MAX_TARGETS:  # they are the callers' to choose
+                self._targets.clear()
+        find = getattr(self._app, "find_route", None)
+        path = target.decode("latin-1")
+        route = find(path) if find is not None and _PLAIN.fullmatch(target) else None
+        found = self._targets[target] = None if route is None else DirectTarget(self, route, path)
+        return found
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        oversight, method, path = self._oversight, scope["method"], scope["path"]
+        oversight, method, path = self.oversight, scope["method"], scope["path"]
         request_id, authorization, traceparent = _read_headers(scope)
-        seen = oversight.begin(self._dialect, f"{method} {path}", request_id, traceparent)
+        seen = oversight.begin(self.dialect, f"{method} {path}", request_id, traceparent)
         observation.observe(seen)
         answer = _answer_of(seen, send)
         try:
@@ -94,29 +145,33 @@ class Gate:
             oversight.finish(seen)
 
     async def _refuse(self, error: RecserveError, send: Send) -> None:
-        """Refuse in the form of the dialect's errors."""
-        if self._dialect == _OWN:
+        reply = self.refusal(error)
+        await _send(send, reply.status, _JSON, reply.body, reply.headers[1:])
+
+    def refusal(self, error: RecserveError) -> Reply:
+        """An error in the form of the dialect's errors."""
+        if self.dialect == _OWN:
             body = error_body(error)
-        elif self._dialect == "mlflow":
+        elif self.dialect == "mlflow":
             body = orjson.dumps({"error_code": error.code.upper(), "message": str(error)})
         else:
             body = orjson.dumps({"error": str(error)})
-        await _send(send, status_of(error), _JSON, body, headers_of(error))
+        return Reply(status_of(error), body, [(b"content-type", _JSON.encode()), *headers_of(error)])
 
     async def _live(self) -> tuple[int, str, bytes]:
         return OK, _JSON, b'{"status":"live"}'
 
     async def _ready(self) -> tuple[int, str, bytes]:
-        is_ready = self._serving.readiness()
+        is_ready = self.serving.readiness()
         return (OK, _JSON, b'{"status":"ready"}') if is_ready else (NOT_READY, _JSON, b'{"status":"not ready"}')
 
     async def _metrics(self) -> tuple[int, str, bytes]:
-        text = await asyncio.to_thread(self._oversight.metrics_text)  # it reads the files of other workers
+        text = await asyncio.to_thread(self.oversight.metrics_text)  # it reads the files of other workers
         return OK, CONTENT_TYPE, text.encode()
 
     async def _openapi(self) -> tuple[int, str, bytes]:
         if self._document is None:
-            self._document = orjson.dumps(describe_port(self._dialect))
+            self._document = orjson.dumps(describe_port(self.dialect))
         return OK, _JSON, self._document
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from time import perf_counter
@@ -18,11 +19,12 @@ from typing import Final, NamedTuple
 from recserve.errors import NotFoundError, suggest
 from recserve.serving.body import Receive, Scope, Send, read_body
 from recserve.serving.dialects import App, Serving
+from recserve.serving.direct import DirectRoute, Headers, Reply, Request
 from recserve.serving.messages import RankAnswer, checked_request_id, decode_rank, encode_answers, encode_rank
 from recserve.serving.pages import build_pages
 from recserve.serving.refusals import MethodNotAllowedError
 from recserve.serving.status import OK, as_recserve_error, error_body, headers_of, status_of
-from recserve.serving.tfs.endpoint import answer_route, send_reply
+from recserve.serving.tfs.endpoint import answer_route, find_call_route, send_reply
 from recserve.serving.tfs.routes import Call, parse_route
 from recserve.serving.user_pages import USERS, UserPages
 
@@ -72,9 +74,6 @@ class HttpApp:
 
     def __init__(self, serving: Serving) -> None:
         self._serving = serving
-        self._service = serving.service
-        self._threads = serving.threads
-        self._limits = serving.limits
         self._pages = build_pages(serving.registry, serving.readiness)
         self._users = UserPages(serving)
 
@@ -92,40 +91,75 @@ class HttpApp:
             is_users = scope["type"] == "http" and scope["path"].startswith(USERS)
             await (self._users if is_users else self._pages)(scope, receive, send)
             return
-        forms = _read_forms(scope)
-        headers = [_JSON]
+        forms = _read_forms(dict(scope["headers"]))
         try:
-            body = await self._rank(scope, receive, target, forms)
-            if body is None:  # nobody is there to answer
+            reply = await self._rank(scope, receive, target, forms)
+            if reply is None:  # nobody is there to answer
                 return
-            status = OK
-            if forms.as_arrow and target != Target("", None):
-                headers = [(b"content-type", _ARROW)]
         except Exception as caught:
-            error = as_recserve_error(caught)
-            if error is not caught:
-                _log.exception("A request to %s failed", scope["path"])
-            status, body = status_of(error), error_body(error)
-            headers += headers_of(error)
-        headers.append((b"content-length", str(len(body)).encode()))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+            reply = _refuse(caught, scope["path"])
+        headers = [*reply.headers, (b"content-length", str(len(reply.body)).encode())]
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await send({"type": "http.response.body", "body": reply.body})
+
+    def find_route(self, path: str) -> DirectRoute | None:
+        """What answers the calls of a path, see `direct`."""
+        target = parse_call_path(path)
+        if target is None:
+            return find_call_route(self._serving, parse_tensor_path("POST", path))
+        return RankRoute(self._serving, target, path) if isinstance(target, Target) else None
 
     async def _rank(
         self, scope: Scope, receive: Receive, target: Target | NotFoundError, forms: _Forms
-    ) -> bytes | None:
+    ) -> Reply | None:
         if isinstance(target, NotFoundError):
             raise NotFoundError(target.problem, code=target.code, where=target.where, hint=target.hint)
         if scope["method"] != "POST":
             raise MethodNotAllowedError(f"{scope['method']} is not for ranking", allowed="POST", where=scope["path"])
-        body = await read_body(scope, receive, self._limits)
+        body = await read_body(scope, receive, self._serving.limits)
         if body is None:
             return None
-        arrived_s = perf_counter()
-        return await self._threads.run(lambda: self._answer(target, body, forms, arrived_s))
+        route, arrived_s = RankRoute(self._serving, target, scope["path"]), perf_counter()
+        return await self._serving.threads.run(lambda: route.rank(body, forms, arrived_s))
 
-    def _answer(self, target: Target, body: bytes, forms: _Forms, arrived_s: float) -> bytes:
-        begin_s = perf_counter()
+
+class RankRoute:
+    """A `DirectRoute` of rank calls.
+
+    Args:
+        serving: what every dialect shares.
+        target: that the path names.
+        path: as errors name it in the log.
+    """
+
+    def __init__(self, serving: Serving, target: Target, path: str) -> None:
+        self._service, self._limits = serving.service, serving.limits
+        self._target, self._path = target, path
+
+    def answer(self, request: Request) -> Reply:
+        """Rank."""
+        body = request.body
+        text = body if isinstance(body, bytes) else bytes(body)
+        return self.rank(text, _read_forms(request.headers), request.received_ns / 1e9)
+
+    def refuse(self, error: Exception) -> Reply:
+        """The error as recserve tells it."""
+        return _refuse(error, self._path)
+
+    def count(self, error: Exception | None, time_s: float) -> None:
+        """Rank calls are counted with all requests."""
+
+    def aligned_at(self, headers: Mapping[bytes, bytes]) -> int:  # noqa: ARG002 - of every route
+        """The body is read as it is."""
+        return 0
+
+    def rank(self, body: bytes, forms: _Forms, arrived_s: float) -> Reply:
+        """Read a body, rank, and write the answer; on a rank thread.
+
+        Raises:
+            RecserveError: as `decode_rank` and `RankService.rank`.
+        """
+        target, begin_s = self._target, perf_counter()
         call = decode_rank(body, self._limits, is_arrow=forms.is_arrow, is_multi=not target.model)
         if forms.request_id is not None and call.request_id is None:
             request_id = checked_request_id(forms.request_id.decode("latin-1"), "header x-request-id")
@@ -133,9 +167,18 @@ class HttpApp:
         waited = {"queue": (begin_s - arrived_s) * 1e6, "parse": (perf_counter() - begin_s) * 1e6}
         if not target.model:
             answers = [_with_timings(answer, waited) for answer in self._service.rank_by_each(call)]
-            return encode_answers(answers, call)
+            return Reply(OK, encode_answers(answers, call), [_JSON])
         answer = _with_timings(self._service.rank(target.model, target.version, call), waited)
-        return encode_rank(answer, call, as_arrow=forms.as_arrow)
+        kind = (b"content-type", _ARROW) if forms.as_arrow else _JSON
+        return Reply(OK, encode_rank(answer, call, as_arrow=forms.as_arrow), [kind])
+
+
+def _refuse(caught: Exception, path: str) -> Reply:
+    error = as_recserve_error(caught)
+    if error is not caught:
+        _log.error("A request to %s failed", path, exc_info=caught)
+    headers: Headers = [_JSON, *headers_of(error)]
+    return Reply(status_of(error), error_body(error), headers)
 
 
 class _Forms(NamedTuple):
@@ -152,17 +195,10 @@ class _Forms(NamedTuple):
     request_id: bytes | None
 
 
-def _read_forms(scope: Scope) -> _Forms:
-    is_arrow = as_arrow = False
-    request_id = None
-    for name, value in scope["headers"]:
-        if name == b"content-type":
-            is_arrow = value.partition(b";")[0].strip().lower() == _ARROW
-        elif name == b"accept":
-            as_arrow = _ARROW in value.lower()
-        elif name == b"x-request-id":
-            request_id = value
-    return _Forms(is_arrow, as_arrow, request_id)
+def _read_forms(headers: Mapping[bytes, bytes]) -> _Forms:
+    is_arrow = headers.get(b"content-type", b"").partition(b";")[0].strip().lower() == _ARROW
+    as_arrow = _ARROW in headers.get(b"accept", b"").lower()
+    return _Forms(is_arrow, as_arrow, headers.get(b"x-request-id"))
 
 
 def _with_timings(answer: RankAnswer, waited: dict[str, float]) -> RankAnswer:

@@ -10,7 +10,6 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from math import inf
 from time import monotonic, perf_counter, thread_time
 from typing import Any, Final, TypeVar
@@ -27,14 +26,34 @@ _SMALLER: Final = 4
 """A call that goes in between has a body smaller by this factor."""
 
 
-@dataclass(frozen=True, eq=False)
+Done = Callable[[Any, Exception | None], None]
+"""Told on the event loop what work returned, or raised."""
+
+
 class _Job:
-    work: Callable[[], Any]
-    turn: Turn
-    future: asyncio.Future[Any]
-    loop: asyncio.AbstractEventLoop
-    context: contextvars.Context = field(default_factory=contextvars.copy_context)
-    since_s: float = field(default_factory=monotonic)
+    """Work that was handed over."""
+
+    __slots__ = ("context", "done", "is_over", "loop", "since_s", "timer", "turn", "work")
+
+    def __init__(self, work: Callable[[], Any], turn: Turn, done: Done, loop: asyncio.AbstractEventLoop) -> None:
+        self.work, self.turn, self.done, self.loop = work, turn, done, loop
+        self.context = contextvars.copy_context()
+        self.since_s = monotonic()
+        self.is_over = False
+        self.timer: asyncio.TimerHandle | None = None
+
+    def settle(self, result: object, error: Exception | None) -> None:
+        """Tell the outcome, once; on the event loop."""
+        if self.is_over:
+            return
+        self.is_over = True
+        if self.timer is not None:
+            self.timer.cancel()
+        self.done(result, error)
+
+    def expire(self) -> None:
+        """The deadline has passed, and nobody waits any longer."""
+        self.settle(None, DeadlineExceededError("Deadline Exceeded", hint="Give more time, or ask for less."))
 
 
 class RankThreads:
@@ -69,26 +88,54 @@ class RankThreads:
             OverloadedError: too many jobs wait already, or it would wait too long.
             DeadlineExceededError, CallCancelledError: the caller's time is over, before or during the work.
         """
-        turn = current_turn()
-        if turn is not None:
-            turn.check()
-        if not self._threads:
-            return work()
-        if not len(self._queue) and not any(self._is_busy) and self._pace.is_quick(turn):
-            return self._run_here(work, turn)
-        if turn is None:
-            turn = Turn()
-        self._queue.admit(turn, self._pace.mean_s / self._count)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._queue.put(_Job(work, turn, future, loop))
-        if (remaining_s := turn.remaining_s()) == inf:
-            return await future
-        timer = loop.call_later(remaining_s, _expire, future)
+
+        def done(result: T, error: Exception | None) -> None:
+            if future.cancelled():
+                return
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+        job = self.start(work, current_turn() or Turn(), done, loop)
         try:
             return await future
         finally:
-            timer.cancel()
+            if job is not None:
+                job.is_over = True  # also where the caller was cancelled
+
+    def start(self, work: Callable[[], Any], turn: Turn, done: Done, loop: asyncio.AbstractEventLoop) -> _Job | None:
+        """Begin work: here and now where its kind is quick and nothing else waits, else on a thread.
+
+        Args:
+            work: to be done, in the context of the caller.
+            turn: of the request.
+            done: called once with what came of it, on the event loop, maybe before this returns.
+            loop: that runs here.
+
+        Returns:
+            What was handed over; None where it is done.
+        """
+        result, error = None, None
+        try:
+            turn.check()
+            if not self._threads:
+                result = work()
+            elif self._pace.is_quick(turn) and self._queue.is_empty() and True not in self._is_busy:
+                result = self._run_here(work, turn)
+            else:
+                self._queue.admit(turn, self._pace.mean_s / self._count)
+                job = _Job(work, turn, done, loop)
+                if (remaining_s := turn.remaining_s()) != inf:
+                    job.timer = loop.call_later(remaining_s, job.expire)
+                self._queue.put(job)
+                return job
+        except Exception as caught:  # `done` is told
+            error = caught
+        done(result, error)
+        return None
 
     def let_others_go_first(self) -> None:
         """Called by long work between its parts, on its rank thread: smaller waiting work runs now, for a while.
@@ -122,14 +169,17 @@ class RankThreads:
             thread.join(max(0.0, deadline_s - monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
-    def _run_here(self, work: Callable[[], T], turn: Turn | None) -> T:
-        begin_s, cpu_s = perf_counter(), thread_time()
+    def _run_here(self, work: Callable[[], T], turn: Turn) -> T:
+        pace = self._pace
+        is_sample = pace.wants_sample(turn)  # the processor's clock is a call of the system
+        cpu_s = thread_time() if is_sample else 0.0
+        begin_s = perf_counter()
         observation.begin_work()
         try:
             return work()
         finally:
             observation.end_work()
-            self._pace.learn(turn, perf_counter() - begin_s, thread_time() - cpu_s)
+            pace.learn(turn, perf_counter() - begin_s, thread_time() - cpu_s if is_sample else None)
 
     def _work(self, number: int) -> None:
         while (job := self._queue.take()) is not None:
@@ -141,7 +191,7 @@ class RankThreads:
 
     def _finish(self, job: _Job) -> bool:
         """Run a job and hand its result over; False when the loop that waits for it has ended."""
-        if job.future.cancelled():
+        if job.is_over:
             return True
         result, error = None, None
         try:
@@ -156,7 +206,7 @@ class RankThreads:
 
 def _hand_over(job: _Job, result: object, error: Exception | None) -> bool:
     try:
-        job.loop.call_soon_threadsafe(_settle, job.future, result, error)
+        job.loop.call_soon_threadsafe(job.settle, result, error)
     except RuntimeError:  # the loop has ended, and with it whoever waited
         return False
     return True
@@ -164,16 +214,3 @@ def _hand_over(job: _Job, result: object, error: Exception | None) -> bool:
 
 def _refuse(job: _Job, error: OverloadedError) -> None:
     _hand_over(job, None, error)
-
-
-def _expire(future: asyncio.Future[Any]) -> None:
-    _settle(future, None, DeadlineExceededError("Deadline Exceeded", hint="Give more time, or ask for less."))
-
-
-def _settle(future: asyncio.Future[Any], result: object, error: Exception | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(result)
-    else:
-        future.set_exception(error)

@@ -16,6 +16,7 @@ from recserve.errors import NotFoundError, RecserveError, RequestError
 from recserve.serving.body import Receive, Scope, Send
 from recserve.serving.compression import UnsupportedCodingError, choose_coding, deflate, inflate, read_coding
 from recserve.serving.dialects import App, Serving
+from recserve.serving.direct import DirectRoute, Headers, Reply, Request
 from recserve.serving.http_answer import HttpAnswer, HttpRequest, json_answer, read_request, send_answer
 from recserve.serving.inference import tensor_model
 from recserve.serving.json_document import read_json
@@ -30,6 +31,10 @@ from recserve.serving.status import NOT_READY, as_recserve_error, headers_of, st
 
 _log: Final = logging.getLogger("recserve.serving")
 _OCTETS: Final = "application/octet-stream"
+_HEADER: Final = HEADER.lower().encode()
+_JSON: Final = (b"content-type", b"application/json")
+_BINARY: Final = (b"content-type", _OCTETS.encode())
+_MAX_DIGITS: Final = 10
 _NO_TRACE: Final = {
     "trace_file": "",
     "trace_level": ["OFF"],
@@ -50,6 +55,11 @@ class OipApp:
 
     def __init__(self, serving: Serving) -> None:
         self._serving = serving
+
+    def find_route(self, path: str) -> DirectRoute | None:
+        """What answers the infer requests of a path, see `direct`."""
+        target = parse_path(path)
+        return InferRoute(self._serving, target) if target is not None and target.action == "infer" else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -169,6 +179,58 @@ def _tell_settings(request: HttpRequest, kind: str, settings: Mapping[str, Any])
         if any(value is not None for value in document.values()):
             raise UnsupportedError(f"{kind} settings cannot be changed through the network")
     return json_answer(settings)
+
+
+class InferRoute:
+    """A `DirectRoute` of infer requests.
+
+    Args:
+        serving: what every dialect shares.
+        target: that the path names.
+    """
+
+    def __init__(self, serving: Serving, target: Target) -> None:
+        self._serving, self._target = serving, target
+
+    def answer(self, request: Request) -> Reply:
+        """Infer."""
+        headers, target, serving = request.headers, self._target, self._serving
+        json_length = headers.get(_HEADER)
+        answer = answer_infer(
+            serving.registry,
+            serving.statistics,
+            target.model,
+            target.version_number(),
+            request.body,
+            json_length=None if json_length is None else json_length.decode("latin-1"),
+            arrived_ns=request.received_ns,
+        )
+        if b"accept-encoding" in headers:
+            accepted = headers[b"accept-encoding"].decode("latin-1")
+            return _as_reply(infer_http_answer(answer, HttpRequest("POST", "", {"accept-encoding": accepted})))
+        if answer.json_bytes is None:
+            return Reply(200, answer.body, [_JSON])
+        return Reply(200, answer.body, [(_HEADER, b"%d" % answer.json_bytes), _BINARY])
+
+    def refuse(self, error: Exception) -> Reply:
+        """`{"error": "..."}`."""
+        known = as_recserve_error(error)
+        if known is not error:
+            _log.error("A request to infer failed", exc_info=error)
+        return _as_reply(error_answer(known))
+
+    def count(self, error: Exception | None, time_s: float) -> None:
+        """Its statistics are counted where the model is known."""
+
+    def aligned_at(self, headers: Mapping[bytes, bytes]) -> int:
+        """Where the binary data begin."""
+        length = headers.get(_HEADER, b"")
+        return int(length) if length.isdigit() and len(length) <= _MAX_DIGITS else 0
+
+
+def _as_reply(answer: HttpAnswer) -> Reply:
+    headers: Headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
+    return Reply(answer.status, answer.body, [*headers, (b"content-type", answer.content_type.encode("latin-1"))])
 
 
 def infer_http_answer(answer: InferAnswer, request: HttpRequest, binary_type: str = "") -> HttpAnswer:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from recserve.errors import RequestError
+from recserve.serving.body import Body
 from recserve.serving.json_document import read_json
 from recserve.serving.oip.tensors import parse_binary, parse_json_data
 from recserve.serving.refusals import UnsupportedError
@@ -49,14 +50,15 @@ class InferRequest:
     priority: int = 0
 
 
-def parse_infer_request(body: bytes, json_bytes: int, model: str) -> InferRequest:
+def parse_infer_request(body: Body, json_bytes: int, model: str) -> InferRequest:
     """Read a body whose first `json_bytes` bytes are JSON and whose rest is binary data, in the order of the inputs.
 
     Raises:
         RequestError: it is not what the protocol says; worded as Triton words it.
         UnsupportedError: it asks for shared memory or for the classification extension.
     """
-    document = _typed(read_json(body[:json_bytes] if json_bytes < len(body) else body), "object", "")
+    text = body[:json_bytes] if json_bytes < len(body) else body
+    document = _typed(read_json(text if isinstance(text, bytes) else bytes(text)), "object", "")
     request_id = _typed(document["id"], "string", "Unable to parse 'id': ") if "id" in document else ""
     parameters = _parameters(document)
     is_binary = _member(parameters, "binary_data_output", "boolean", default=False)

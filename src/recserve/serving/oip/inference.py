@@ -9,6 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from recserve.errors import NotFoundError, OverloadedError, RequestError
+from recserve.serving.body import Body
 from recserve.serving.inference import tensor_model
 from recserve.serving.oip.datatypes import datatype_of
 from recserve.serving.oip.header import HEADER, read_json_length
@@ -26,7 +27,7 @@ def answer_infer(
     statistics: Statistics,
     name: str,
     version: int | None,
-    body: bytes,
+    body: Body,
     *,
     json_length: str | None = None,
     header: str = HEADER,
@@ -85,7 +86,7 @@ def default_signature(model: TensorModel) -> Signature:
 
 
 def _answer(
-    model: TensorModel, body: bytes, json_length: str | None, header: str, arrived_ns: int
+    model: TensorModel, body: Body, json_length: str | None, header: str, arrived_ns: int
 ) -> tuple[InferAnswer, int, tuple[int, int]]:
     """The answer, its rows, and when parsing and running were over."""
     signature = default_signature(model)

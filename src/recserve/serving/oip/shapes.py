@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recserve.errors import RequestError
+from recserve.serving.body import Body
 from recserve.serving.oip.datatypes import datatype_of
 from recserve.serving.oip.tensors import parse_binary
 from recserve.signatures import Signature, TensorSpec, numpy_dtype
@@ -59,7 +60,7 @@ def shape_list(spec: TensorSpec) -> list[int]:
     return [-1] if spec.shape is None else [-1 if size is None else size for size in spec.shape]
 
 
-def parse_raw_input(signature: Signature, body: bytes, model: str) -> dict[str, NDArray[Any]]:
+def parse_raw_input(signature: Signature, body: Body, model: str) -> dict[str, NDArray[Any]]:
     """The only input of a model, from a body that is nothing but its bytes.
 
     The batch is one row; at most one more size may vary, which the number of bytes then gives.

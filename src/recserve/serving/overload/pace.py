@@ -20,6 +20,9 @@ _WAITING_S: Final = 50e-3
 _SMALL_BYTES: Final = 4096
 _ENOUGH: Final = 32
 _BACK_OFF: Final = 2000
+_SAMPLED: Final = 8
+"""Of the calls of a quick kind, every so many are measured on the processor's clock."""
+
 _MAX_KINDS: Final = 1024
 
 
@@ -40,23 +43,30 @@ class Pace:
     mean_s: float = 0.0
     _kinds: dict[str, _Kind] = field(default_factory=dict)
 
-    def learn(self, turn: Turn | None, taken_s: float, cpu_s: float) -> None:
-        """Count a call that took so long, so much of it on the processor."""
+    def wants_sample(self, turn: Turn) -> bool:
+        """Whether `learn` is to be told the processor's time of this call: always, but of kinds known as quick."""
+        kind = self._kinds.get(turn.kind)
+        return kind is None or kind.calls < _ENOUGH or kind.calls % _SAMPLED == 0
+
+    def learn(self, turn: Turn, taken_s: float, cpu_s: float | None) -> None:
+        """Count a call that took so long, so much of it on the processor; None where that was not measured."""
         self.mean_s = taken_s if not self.mean_s else self.mean_s + _WEIGHT * (taken_s - self.mean_s)
-        if turn is None or not turn.kind or turn.size_bytes is None or turn.size_bytes > _SMALL_BYTES:
+        if not turn.kind or turn.size_bytes is None or turn.size_bytes > _SMALL_BYTES:
             return
         kind = self._kinds.get(turn.kind)
         if kind is None:
             if len(self._kinds) >= _MAX_KINDS:  # paths are the callers' to choose
                 self._kinds.clear()
-            kind = self._kinds[turn.kind] = _Kind(cpu_s)
-        kind.cpu_s += _WEIGHT * (cpu_s - kind.cpu_s)
+            kind = self._kinds[turn.kind] = _Kind(cpu_s or 0.0)
+        if cpu_s is not None:
+            kind.cpu_s += _WEIGHT * (cpu_s - kind.cpu_s)
         # One that was slow sends its kind back to the threads for a long while.
-        kind.calls = -_BACK_OFF if cpu_s > _SLOW_S or taken_s > _WAITING_S else kind.calls + 1
+        is_slow = taken_s > _WAITING_S or (cpu_s is not None and cpu_s > _SLOW_S)
+        kind.calls = -_BACK_OFF if is_slow else kind.calls + 1
 
-    def is_quick(self, turn: Turn | None) -> bool:
+    def is_quick(self, turn: Turn) -> bool:
         """Whether the call is small and its kind has long been quick: it may run where it arrives."""
-        if turn is None or turn.size_bytes is None or turn.size_bytes > _SMALL_BYTES:
+        if turn.size_bytes is None or turn.size_bytes > _SMALL_BYTES:
             return False
         kind = self._kinds.get(turn.kind)
         return kind is not None and kind.calls >= _ENOUGH and kind.cpu_s < QUICK_S

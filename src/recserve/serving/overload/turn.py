@@ -20,6 +20,9 @@ MAX_TIMEOUT_MS: Final = 86_400_000
 _TIMEOUTS: Final = frozenset((b"x-request-timeout-ms", b"x-envoy-expected-rq-timeout-ms"))
 _PRIORITY: Final = b"x-request-priority"
 _LENGTH: Final = b"content-length"
+WISHES: Final = _TIMEOUTS | {_PRIORITY}
+"""Headers with what a caller wishes of its turn."""
+
 _READ: Final = _TIMEOUTS | {_PRIORITY, _LENGTH}
 
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from recserve.serving.body import Receive, Scope, Send
 from recserve.serving.dialects import App, Serving
+from recserve.serving.direct import DirectRoute
 from recserve.serving.http import HttpApp, parse_call_path
 from recserve.serving.tfs.endpoint import (
     JSON,
@@ -17,6 +18,7 @@ from recserve.serving.tfs.endpoint import (
     Headers,
     answer_call,
     answer_route,
+    find_call_route,
     preflight,
     send_reply,
 )
@@ -44,6 +46,13 @@ class TfsApp:
     def __init__(self, serving: Serving) -> None:
         self._serving = serving
         self._own = HttpApp(serving)
+
+    def find_route(self, path: str) -> DirectRoute | None:
+        """What answers the calls of a path, see `direct`."""
+        route = parse_route("POST", path)
+        if isinstance(route, Call):
+            return find_call_route(self._serving, route)
+        return self._own.find_route(path) if _is_rank(path) else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

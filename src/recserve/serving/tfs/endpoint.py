@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from time import perf_counter
 from typing import Final
 
@@ -9,6 +10,7 @@ from recserve.errors import RecserveError
 from recserve.serving.body import Receive, Scope, Send, read_body
 from recserve.serving.compression import inflate, read_coding
 from recserve.serving.dialects import Serving
+from recserve.serving.direct import Reply, Request
 from recserve.serving.tfs.answers import answer
 from recserve.serving.tfs.errors import WireError, error_answer, to_wire
 from recserve.serving.tfs.routes import Call
@@ -27,6 +29,43 @@ _CROSS_ORIGIN: Final[Headers] = [
     (b"access-control-allow-headers", b"Content-Type"),
 ]
 _APIS: Final = {"predict": "Predict", "classify": "Classify", "regress": "Regress"}
+
+
+class CallRoute:
+    """A `DirectRoute` of one call.
+
+    Args:
+        serving: what every dialect shares.
+        call: what the path asks for.
+    """
+
+    def __init__(self, serving: Serving, call: Call) -> None:
+        self._serving, self._call = serving, call
+        self._headers = [*JSON, *(_CROSS_ORIGIN if serving.allows_cross_origin else [])]
+
+    def answer(self, request: Request) -> Reply:
+        """The answer to the call, see `answers.answer`."""
+        body = request.body
+        text = body if isinstance(body, bytes) else bytes(body)
+        return Reply(OK, answer(self._serving, self._call, text), self._headers)
+
+    def refuse(self, error: Exception) -> Reply:
+        """`{"error": "..."}`."""
+        status, body, headers = error_answer(error)
+        return Reply(status, body, [*self._headers, *headers])
+
+    def count(self, error: Exception | None, time_s: float) -> None:
+        """Count it under TensorFlow Serving's names."""
+        _count(self._serving, self._call, error, time_s)
+
+    def aligned_at(self, headers: Mapping[bytes, bytes]) -> int:  # noqa: ARG002 - of every route
+        """The body is text."""
+        return 0
+
+
+def find_call_route(serving: Serving, call: Call | None) -> CallRoute | None:
+    """The direct route of a call; None for none, and for one that needs no model."""
+    return None if call is None or call.verb not in _APIS else CallRoute(serving, call)
 
 
 def answer_call(serving: Serving, call: Call, body: bytes) -> tuple[int, bytes]:
