@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
+import grpc
 import httpx
 import numpy as np
 import pytest
@@ -21,9 +23,9 @@ from onnx import TensorProto, helper, numpy_helper
 PROGRAM = "from recserve.cli import main; main()"
 
 
-def recserve(*arguments: str) -> subprocess.Popen[str]:
+def recserve(*arguments: str, environment: Mapping[str, str] = os.environ) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", PROGRAM, *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
 def write_model(folder: Path) -> None:
@@ -113,16 +115,161 @@ def test_models_that_cannot_be_loaded_end_the_server(tmp_path: Path) -> None:
     assert "model.onnx" in errors
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--dialect", "sagemaker-mme:0"], "dialect 'sagemaker-mme' cannot be served by 2 workers. Its clients load"),
-        (["--port", "99999"], "port 99999 is out of range"),
-    ],
-)
-def test_what_workers_cannot_share_is_refused(tmp_path: Path, arguments: list[str], message: str) -> None:
+def test_what_workers_cannot_share_is_refused(tmp_path: Path) -> None:
     write_model(tmp_path / "a" / "1")
-    process = recserve("serve", str(tmp_path / "a"), "--workers", "2", *arguments)
+    process = recserve("serve", str(tmp_path / "a"), "--workers", "2", "--port", "99999")
     _, errors = process.communicate(timeout=150)
     assert process.returncode == 2
-    assert message in " ".join(errors.split())
+    assert "port 99999 is out of range" in " ".join(errors.split())
+
+
+@dataclass
+class Server:
+    """Two workers that speak several dialects."""
+
+    process: subprocess.Popen[str]
+    root: Path
+    urls: dict[str, str]
+
+    def ask_all(self, method: str, dialect: str, path: str, **options: Any) -> list[httpx.Response]:
+        """The answers of both workers, each over a connection of its own; a worker's request ids begin alike."""
+        answers: dict[str, httpx.Response] = {}
+
+        def both() -> bool:
+            answer = httpx.request(method, self.urls[dialect] + path, timeout=60, **options)
+            answers[answer.headers["x-request-id"][:12]] = answer
+            return len(answers) == 2
+
+        wait_for(both)
+        return list(answers.values())
+
+    def statuses(self, dialect: str, path: str, **options: Any) -> list[int]:
+        return [answer.status_code for answer in self.ask_all("POST", dialect, path, **options)]
+
+    def replace_one(self, number: signal.Signals) -> None:
+        """Let a signal end one worker, and wait for its successor."""
+        victim = workers_of(self.process)[0]
+        os.kill(victim, number)
+        wait_for(lambda: victim not in workers_of(self.process) and len(workers_of(self.process)) == 2)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    root = tmp_path_factory.mktemp("crew")
+    for version in (1, 2):
+        write_model(root / "models" / "a" / str(version))
+    write_model(root / "models" / "b" / "1")
+    config = root / "models.config"
+    config.write_text(
+        f"""model_config_list {{ config {{ name: "a" base_path: "{root}/models/a" model_platform: "tensorflow"
+            model_version_policy {{ all {{}} }} }} }}"""
+    )
+    dialects = ["tfs", "oip", "sagemaker-mme", "admin", "grpc"]
+    arguments = ["--workers", "2", "--hang-timeout", "4", "--model-config-file", str(config), "--settle", "0"]
+    process = recserve(
+        "serve", *arguments, *(word for name in dialects for word in ("--dialect", f"{name}:0")),
+        environment={**os.environ, "RECSERVE_OPT_ML": str(root)},
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        lines = [process.stdout.readline().split() for _ in dialects]
+        yield Server(process, root, {words[1]: words[-1] for words in lines})
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=150)
+    assert process.returncode == 0, errors
+
+
+ROW = {"instances": [1.5]}
+
+
+def test_a_multi_model_endpoint_is_one_whichever_worker_answers(server: Server) -> None:
+    body = {"model_name": "m", "url": "/opt/ml/models/b"}
+    url = server.urls["sagemaker-mme"]
+    assert httpx.post(f"{url}/models", json=body, timeout=60).status_code == 200
+    assert server.statuses("sagemaker-mme", "/models", json=body) == [409, 409]
+    assert server.statuses("sagemaker-mme", "/models/m/invoke", json=ROW) == [200, 200]
+    server.replace_one(signal.SIGKILL)
+    pages = server.ask_all("GET", "sagemaker-mme", "/models")
+    assert [page.json() for page in pages] == [{"models": [{"modelName": "m", "modelUrl": body["url"]}]}] * 2
+    assert server.statuses("sagemaker-mme", "/models/m/invoke", json=ROW) == [200, 200]
+    assert httpx.delete(f"{url}/models/m", timeout=60).status_code == 200
+    assert server.statuses("sagemaker-mme", "/models/m/invoke", json=ROW) == [404, 404]
+    assert httpx.post(f"{url}/models", json={**body, "url": "/opt/ml/models/no"}, timeout=60).status_code == 404
+
+
+def test_a_rollout_is_everywhere_when_the_caller_is_answered(server: Server) -> None:
+    path = "/rollouts/a"
+    rollout = {"stable": 1, "canary": 2, "canary_bp": 100}
+    assert httpx.put(server.urls["admin"] + path, json=rollout, timeout=60).status_code == 200
+    assert [page.json()["rollout"]["canary"] for page in server.ask_all("GET", "admin", path)] == [2, 2]
+    assert httpx.post(f"{server.urls['admin']}{path}/promote", timeout=60).status_code == 200
+    assert [page.json()["rollout"]["stable"] for page in server.ask_all("GET", "admin", path)] == [2, 2]
+    assert httpx.delete(server.urls["admin"] + path, timeout=60).status_code == 200
+    assert [page.status_code for page in server.ask_all("GET", "admin", path)] == [404, 404]
+
+
+def test_a_canary_is_judged_by_what_all_workers_saw(server: Server) -> None:
+    path = "/rollouts/a"
+    rule = {"min_calls": 4000, "window_s": 600, "max_error_rate": None, "promotes": True}
+    rollout = {"stable": 1, "canary": 2, "canary_bp": 5000, "rule": rule}
+    assert httpx.put(server.urls["admin"] + path, json=rollout, timeout=60).status_code == 200
+    answers = [httpx.post(f"{server.urls['tfs']}/v1/models/a:predict", json=ROW) for _ in range(16)]
+    assert len({answer.headers["x-request-id"][:12] for answer in answers}) == 2, "both workers have answered"
+
+    def seen() -> set[int]:
+        pages = [page.json()["seen"] for page in server.ask_all("GET", "admin", path)]
+        return {sum(row["calls"] for row in page.values()) for page in pages}
+
+    wait_for(lambda: seen() == {16})
+    # Fewer calls than this are seen by either worker, and as many by both.
+    rollout["rule"] = {**rule, "min_calls": 10, "window_s": 1.5, "max_score_drift": 0.5}
+    rollout["canary_bp"] = 10_000
+    assert httpx.put(server.urls["admin"] + path, json=rollout, timeout=60).status_code == 200
+
+    def is_promoted() -> bool:
+        for _ in range(8):
+            httpx.post(f"{server.urls['tfs']}/v1/models/a:predict", json=ROW)
+        pages = [page.json()["rollout"] for page in server.ask_all("GET", "admin", path)]
+        return all(page["stable"] == 2 and page["canary"] is None for page in pages)
+
+    wait_for(is_promoted)
+    assert httpx.delete(server.urls["admin"] + path, timeout=60).status_code == 200
+
+
+def test_a_model_that_one_worker_is_asked_to_unload_is_unloaded_by_all(server: Server) -> None:
+    assert server.statuses("tfs", "/v1/models/a:predict", json=ROW) == [200, 200]
+    answer = httpx.post(f"{server.urls['oip']}/v2/repository/models/a/unload", timeout=60)
+    assert answer.status_code == 200
+    assert server.statuses("tfs", "/v1/models/a:predict", json=ROW) == [404, 404]
+    server.replace_one(signal.SIGKILL)
+    assert server.statuses("tfs", "/v1/models/a:predict", json=ROW) == [404, 404]
+    answer = httpx.post(f"{server.urls['oip']}/v2/repository/models/a/load", timeout=60)
+    assert answer.status_code == 200
+    assert server.statuses("tfs", "/v1/models/a/versions/2:predict", json=ROW) == [200, 200]
+    assert httpx.post(f"{server.urls['oip']}/v2/repository/models/x/load", timeout=60).status_code == 404
+
+
+def test_a_configuration_that_one_worker_is_sent_is_served_by_all(server: Server) -> None:
+    from recserve.wire.tensorflow_serving import ReloadConfigRequest, ReloadConfigResponse
+
+    request = ReloadConfigRequest()
+    for name in ("a", "b"):
+        request.config.model_config_list.config.add(
+            name=name, base_path=f"{server.root}/models/{name}", model_platform="tensorflow"
+        )
+    with grpc.insecure_channel(server.urls["grpc"]) as channel:
+        reload = channel.unary_unary(
+            "/tensorflow.serving.ModelService/HandleReloadConfigRequest",
+            lambda message: message.SerializeToString(),
+            ReloadConfigResponse.FromString,
+        )
+        reload(request, timeout=60)
+        assert server.statuses("tfs", "/v1/models/b:predict", json=ROW) == [200, 200]
+
+
+def test_a_worker_that_hangs_is_replaced(server: Server) -> None:
+    victim = workers_of(server.process)[0]
+    os.kill(victim, signal.SIGSTOP)
+    wait_for(lambda: victim not in workers_of(server.process) and len(workers_of(server.process)) == 2)
+    assert server.statuses("tfs", "/v1/models/a:predict", json=ROW) == [200, 200]

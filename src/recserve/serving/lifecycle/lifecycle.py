@@ -124,9 +124,9 @@ class Lifecycle:
         """
         before = self.models()
         try:
-            self._crew.tell(Order(CONFIG, read_configs(message)))
+            self._crew.tell(_order(read_configs(message)))
         except CrewError as error:
-            self._crew.tell(Order(CONFIG, before))
+            self._crew.tell(_order(before))
             raise ConfigError(error.problem, code="model_not_served", hint="The old configuration stays.") from None
         self._store.save(message)
 
@@ -350,6 +350,11 @@ class Lifecycle:
             self._registry.withdraw(name, version)
         except ModelNotFoundError:  # a caller has unloaded it this moment
             return
+
+
+def _order(configs: Sequence[ModelConfig]) -> Order:
+    """To serve these models; a view of labels is no content that another process could read."""
+    return Order(CONFIG, [replace(config, labels=dict(config.labels)) for config in configs])
 
 
 def _close_and_trim(close: Callable[[], None]) -> None:

@@ -157,6 +157,7 @@ class Rollouts:
             CrewError: it is not by another worker; the old rollout goes on everywhere.
         """
         before = self._rollouts().get(name)
+        self._await_versions(name, rollout)  # here first: meanwhile all workers do what else they are asked
         try:
             self._tell(name, rollout, f"{rollout.model_dump_json()} {why}")
         except CrewError:
