@@ -4,11 +4,16 @@ Each server has core 0 and the generator another one. For each set-up and wire:
 
 - `c1` and `capacity`: closed loops of 1 connection, and of 64 (A) or 8 (B, C).
 - `load_70`: an open loop with Poisson arrivals at 70 % of that server's capacity.
-- `overload`: twice the capacity, each request with a deadline; goodput is what was answered within it.
-- `swap`: a new version takes the place of the old one under 70 % load.
+- `t1_70`, `t2_70`: the same on C with query sizes of MLPerf DLRM-v2 (100 to 700) and of DeepRecSys (normal(165, 16)).
+- `overload_2x`: twice the capacity, each request with a deadline; goodput is what was answered within it.
+- `swap_70`: a new version takes the place of the old one under 70 % load.
 
 `requests_per_cpu_s` is requests by seconds of the server's processes on the processor: lost time slices do not count.
-The peer is FastAPI with ONNX Runtime, where it is importable (`--peer-python` names another interpreter).
+Capacity is measured before and after an overload, and the mean of both is what goodput is held against: a machine that
+others use is not the same a minute later.
+
+`--peers fastapi,litserve,...` measures other servers beside: each gets an environment of its own below `--peer-cache`,
+from `peers/requirements-<name>.txt`; what cannot be installed or does not start is skipped with a message.
 """
 
 from __future__ import annotations
@@ -16,142 +21,35 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import socket
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import httpx
 import numpy as np
 
 from results import Case, make_header, print_table, write_json
-from serving_load import Outcome, Target, make_target, run_closed, run_open
-from serving_models import SetUp, build_models, make_set_up
+from serving_load import Outcome, Targets, make_target, run_closed, run_open
+from serving_models import SetUp, build_models, make_set_up, rank_body
+from serving_servers import KNOWN_PEERS, Server, prepare_peer, serve_peer, serve_recserve
 
 SET_UPS: Final = (("a", 3), ("b", 500), ("c", 100), ("c", 500))
-PROGRAM: Final = "from recserve.cli import main; main()"
-_TICKS: Final = os.sysconf("SC_CLK_TCK")
-
-
-@dataclass(frozen=True)
-class Server:
-    """A running server.
-
-    Attributes:
-        name: of the product.
-        pid: of its first process.
-        addresses: wire → `http://host:port`.
-    """
-
-    name: str
-    pid: int
-    addresses: dict[str, str]
-
-    def target(self, set_up: SetUp, wire: str, headers: dict[str, str] | None = None) -> Target:
-        """The request of a set-up on a wire."""
-        address = self.addresses[wire]
-        if self.name != "recserve":
-            path = f"/{set_up.name}/json" if wire == "json" else f"/{set_up.name}/raw/{set_up.rows}"
-            return make_target(address, path, set_up.as_json() if wire == "json" else set_up.as_raw(), headers)
-        if wire == "json":
-            return make_target(address, f"/v1/models/{set_up.name}:predict", set_up.as_json(), headers)
-        body, more = set_up.as_open_inference()
-        return make_target(address, f"/v2/models/{set_up.name}/infer", body, more | (headers or {}))
-
-    def processes(self) -> list[int]:
-        """Its process ids."""
-        found, queue = [], [self.pid]
-        while queue:
-            found.append(pid := queue.pop())
-            children = Path(f"/proc/{pid}/task/{pid}/children")
-            queue += [int(child) for child in children.read_text().split()] if children.exists() else []
-        return found
-
-    def cpu_s(self) -> float:
-        """Seconds that its processes have had on the processor."""
-        stats = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in self.processes()]
-        return sum(int(fields[11]) + int(fields[12]) for fields in stats) / _TICKS
-
-    def rss_mb(self) -> float:
-        """Resident memory of its processes."""
-        pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.processes()]
-        return sum(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
-def on_core(core: int) -> Any:
-    """What a server's process does first: keep to a core."""
-    return lambda: os.sched_setaffinity(0, {core})
-
-
-@contextmanager
-def serve_recserve(models: Path, *options: str) -> Iterator[Server]:
-    """`recserve serve` with one port a wire."""
-    ports = ("--dialect", "tfs:0", "--dialect", "oip:0", "--max-body-bytes", str(256 << 20))
-    command = [sys.executable, "-c", PROGRAM, "serve", str(models), *ports, *options]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(  # noqa: S603 - ours
-        command,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment,
-        preexec_fn=on_core(0),  # noqa: PLW1509
-    ) as process:
-        if process.stdout is None:
-            raise RuntimeError("there is no output to read")
-        lines = [process.stdout.readline().split() for _ in range(2)]
-        try:
-            yield Server("recserve", process.pid, {"json": lines[0][-1], "binary": lines[1][-1]})
-        finally:
-            process.terminate()
-
-
-@contextmanager
-def serve_peer(models: Path, python: str) -> Iterator[Server]:
-    """FastAPI with ONNX Runtime."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [python, str(Path(__file__).with_name("serving_peer.py")), str(models), str(port)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, env=environment, preexec_fn=on_core(0)) as process:  # noqa: PLW1509, S603 - ours
-        address = f"http://127.0.0.1:{port}"
-        try:
-            wait_for_port(port)
-            yield Server("fastapi", process.pid, {"json": address, "binary": address})
-        finally:
-            process.terminate()
-
-
-def wait_for_port(port: int, seconds: float = 60) -> None:
-    """Wait until something listens."""
-    end_s = time.monotonic() + seconds
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            if time.monotonic() > end_s:
-                raise
-            time.sleep(0.05)
-        else:
-            return
-
-
-def has_peer(python: str) -> bool:
-    """Whether that interpreter has what the peer needs."""
-    command = [python, "-c", "import fastapi, uvicorn, onnxruntime"]
-    done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - ours
-    return done.returncode == 0
+CACHE: Final = Path.home() / ".cache" / "recserve" / "peers"
+_MORE: Final = ("goodput_ratio", "goodput_ratio_by_cpu", "recovery_s", "p99_ratio", "rss_ratio", "version")
+Start = Callable[[], AbstractContextManager[Server]]
 
 
 def describe(server: Server, set_up: SetUp, kind: tuple[str, str], outcome: Outcome, cpu_s: float) -> Case:
     """A result as the file has it; `kind` is (wire, traffic)."""
     wire, traffic = kind
-    good = int(outcome.good().sum())
+    is_good = outcome.good()
+    good = int(is_good.sum())
+    rows = int(outcome.rows[is_good].sum())
     return {
         "case": set_up.name,
         "variant": f"{server.name} {wire}",
@@ -161,7 +59,7 @@ def describe(server: Server, set_up: SetUp, kind: tuple[str, str], outcome: Outc
         "not_200": len(outcome.status) - good,
         "requests_per_s": round(good / outcome.seconds, 1),
         "requests_per_cpu_s": round(good / cpu_s, 1) if cpu_s else None,
-        "items_per_s_core": round(good * set_up.rows / cpu_s, 0) if cpu_s else None,
+        "items_per_s_core": round(rows / cpu_s, 0) if cpu_s else None,
         **outcome.percentiles_us(),
         "peak_rss_mb": round(server.rss_mb(), 1),
     }
@@ -171,38 +69,77 @@ def measure(server: Server, set_up: SetUp, wire: str, seconds: float, seed: int)
     """Closed loops and the open one at 70 %."""
     target = server.target(set_up, wire)
     run_closed(target, 1, seconds / 4)  # warm
+    many = 64 if set_up.name == "a" else 8
+    cases = [run_case(server, set_up, (wire, "c1"), lambda: run_closed(target, 1, seconds))]
+    cases.append(run_case(server, set_up, (wire, "capacity"), lambda: run_closed(target, many, seconds)))
+    rate = 0.7 * cases[-1]["requests_per_s"]
+    return [*cases, run_case(server, set_up, (wire, "load_70"), lambda: run_open(target, rate, seconds, seed))]
+
+
+def measure_sizes(server: Server, wire: str, seconds: float, seed: int) -> list[Case]:
+    """Model C under queries of many sizes, at 70 % of the capacity that they leave."""
     cases = []
-    rate = 0.0
-    for traffic in ("c1", "capacity", "load_70"):
-        before_s = server.cpu_s()
-        if traffic == "load_70":
-            outcome = run_open(target, 0.7 * rate, seconds, seed)
-        else:
-            outcome = run_closed(target, 1 if traffic == "c1" else (64 if set_up.name == "a" else 8), seconds)
-        cases.append(describe(server, set_up, (wire, traffic), outcome, server.cpu_s() - before_s))
-        rate = cases[-1]["requests_per_s"]
-        if rate == 0:
-            raise SystemExit(f"{server.name} {wire} {set_up.name}: nothing was answered 200: {set(outcome.status)}")
+    for traffic, sizes in draw_sizes(seed).items():
+        made = {rows: server.target(make_set_up("c", rows), wire) for rows in set(sizes)}
+        targets = [made[rows] for rows in sizes]
+        capacity = run_closed(targets, 8, seconds)
+        rate = 0.7 * capacity.good().sum() / capacity.seconds
+        set_up = make_set_up("c", int(np.mean(sizes)))
+        cases.append(run_case(server, set_up, (wire, f"{traffic}_70"), partial(run_open, targets, rate, seconds, seed)))
     return cases
+
+
+def draw_sizes(seed: int) -> dict[str, list[int]]:
+    """Candidates of queries, by kind of traffic: MLPerf DLRM-v2's quantiles, and DeepRecSys' normal distribution."""
+    t1 = [100] * 2 + [200] * 12 + [300] * 2 + [400, 500, 600, 700]
+    t2 = np.clip(np.random.default_rng(seed).normal(165, 16, 20).round(), 1, 1024).astype(int).tolist()
+    return {"t1": t1, "t2": t2}
+
+
+def run_case(server: Server, set_up: SetUp, kind: tuple[str, str], run: Callable[[], Outcome]) -> Case:
+    """A run and what the server spent on it."""
+    before_s = server.cpu_s()
+    outcome = run()
+    case = describe(server, set_up, kind, outcome, server.cpu_s() - before_s)
+    if not outcome.good().any():
+        raise SystemExit(f"{server.name} {kind} {set_up.name}: nothing was answered 200: {set(outcome.status)}")
+    return case
+
+
+def capacity_of(server: Server, target: Targets, seconds: float) -> tuple[float, float]:
+    """Good answers a second of the best closed loop, and the same by second on the processor."""
+    best = (0.0, 0.0)
+    for connections in (2, 8, 32):
+        before_s = server.cpu_s()
+        outcome = run_closed(target, connections, seconds / 3)
+        good = float(outcome.good().sum())
+        best = max(best, (good / outcome.seconds, good / max(server.cpu_s() - before_s, 1e-9)))
+    return best
 
 
 def overload(server: Server, set_up: SetUp, seconds: float, seed: int, deadline_s: float) -> Case:
     """Twice the capacity for so long, then half of it until answers are quick again."""
     wire = "binary"
     plain = server.target(set_up, wire)
-    capacity = run_closed(plain, 8, max(1.0, seconds / 6))
-    rate = capacity.good().sum() / capacity.seconds
-    usual_s = float(np.percentile(run_open(plain, rate / 2, max(1.0, seconds / 6), seed).latency_s, 99))
+    probe_s = max(1.0, seconds / 6)
+    capacity = capacity_of(server, plain, probe_s)
+    usual = run_open(plain, capacity[0] / 2, probe_s, seed)
+    usual_s = float(np.percentile(usual.latency_s, 99))
     timed = server.target(set_up, wire, {"X-Request-Timeout-Ms": str(int(deadline_s * 1e3))})
     before_s = server.cpu_s()
-    outcome = run_open(timed, 2 * rate, seconds, seed, connections=64)
-    case = describe(server, set_up, (wire, "overload_2x"), outcome, server.cpu_s() - before_s)
-    after = run_open(plain, rate / 2, 3.0, seed + 1)
+    outcome = run_open(timed, 2 * capacity[0], seconds, seed, connections=64)
+    spent_s = server.cpu_s() - before_s
+    case = describe(server, set_up, (wire, "overload_2x"), outcome, spent_s)
+    after = run_open(plain, capacity[0] / 2, max(1.0, min(3.0, seconds)), seed + 1)
     slow = after.at_s[~after.good(2 * usual_s)]
-    goodput = outcome.good(deadline_s).sum() / outcome.seconds
+    later = capacity_of(server, plain, probe_s)
+    mean, mean_by_cpu = np.mean([capacity, later], axis=0)
+    in_time = float(outcome.good(deadline_s).sum())
     return case | {
-        "capacity_per_s": round(float(rate), 1),
-        "goodput_ratio": round(float(goodput / rate), 3),
+        "capacity_per_s": round(float(mean), 1),
+        "capacity_before_after": [round(capacity[0], 1), round(later[0], 1)],
+        "goodput_ratio": round(in_time / outcome.seconds / mean, 3),
+        "goodput_ratio_by_cpu": round(in_time / spent_s / mean_by_cpu, 3),
         "deadline_ms": deadline_s * 1e3,
         "recovery_s": round(float(slow.max()) if len(slow) else 0.0, 3),
     }
@@ -210,7 +147,7 @@ def overload(server: Server, set_up: SetUp, seconds: float, seed: int, deadline_
 
 def swap(folder: Path, table_gb: float, seconds: float, seed: int) -> list[Case]:
     """A version with tables takes the place of another one under 70 % load."""
-    from serving_swap import build_version, rank_body
+    from serving_swap import build_version  # its libraries are a trainer's
 
     base = folder / "swap" / "rank"
     rows = max(1000, int(table_gb * 1e9 / 64))
@@ -218,6 +155,7 @@ def swap(folder: Path, table_gb: float, seconds: float, seed: int) -> list[Case]
     options = ("--watch", "--poll", "0.2", "--settle", "0.5", "--items", str(items))
     with serve_recserve(base.parent, *options) as server:
         target = make_target(server.addresses["json"], "/v1/models/rank:rank", rank_body())
+        run_closed(target, 1, 0.5)  # warm
         capacity = run_closed(target, 4, max(1.0, seconds / 6))
         rate = 0.7 * capacity.good().sum() / capacity.seconds
         steady = run_open(target, rate, seconds, seed)
@@ -225,9 +163,8 @@ def swap(folder: Path, table_gb: float, seconds: float, seed: int) -> list[Case]
         build_version(folder / "next" / "2", rows, folder)
         shutil.move(folder / "next" / "2", base / "2")
         swapped = run_open(target, rate, seconds, seed + 1)
-        address = server.addresses["json"]
-        answer = httpx.post(f"{address}/v1/models/rank:rank", content=rank_body(), timeout=30).json()
-        time.sleep(2)
+        version = wait_for_version(server.addresses["json"], 2)
+        run_open(target, rate / 2, 2.0, seed)  # the old version is closed and its memory given back
         p99s = [float(np.percentile(run.latency_s, 99)) for run in (steady, swapped)]
         set_up = SetUp("swap", 100, {})
         before = describe(server, set_up, ("json", "steady_70"), steady, 0) | {"peak_rss_mb": round(rss_mb, 1)}
@@ -235,10 +172,21 @@ def swap(folder: Path, table_gb: float, seconds: float, seed: int) -> list[Case]
         more = {
             "p99_ratio": round(p99s[1] / p99s[0], 2),
             "rss_ratio": round(after["peak_rss_mb"] / before["peak_rss_mb"], 3),
-            "version": answer.get("model", {}).get("version"),
+            "version": version,
             "table_gb": table_gb,
         }
         return [before, after | more]
+
+
+def wait_for_version(address: str, version: int, seconds: float = 120) -> int:
+    """The version that answers, once it is this one; the last one seen where it does not come."""
+    end_s = time.monotonic() + seconds
+    while True:
+        answer = httpx.post(f"{address}/v1/models/rank:rank", content=rank_body(), timeout=30).json()
+        found = int(answer.get("model", {}).get("version", 0))
+        if found == version or time.monotonic() > end_s:
+            return found
+        time.sleep(0.2)
 
 
 def show(cases: list[Case]) -> None:
@@ -252,7 +200,7 @@ def show(cases: list[Case]) -> None:
     ]
     print_table("Serving", columns, rows)
     for case in cases:
-        more = {k: case[k] for k in ("goodput_ratio", "recovery_s", "p99_ratio", "rss_ratio", "version") if k in case}
+        more = {key: case[key] for key in _MORE if key in case}
         if len(more) > 1:
             print(case["traffic"], more)
 
@@ -268,7 +216,9 @@ def main() -> None:
         "--table-gb", type=float, default=5.0, help="size of the tables of the version swap; 0 for none"
     )
     parser.add_argument("--only", default="abc", help="set-ups, such as ab")
-    parser.add_argument("--peer-python", default=sys.executable)
+    parser.add_argument("--peers", default="", help=f"of {', '.join(KNOWN_PEERS)}, or all; with commas between them")
+    parser.add_argument("--peer-cache", type=Path, default=CACHE, help="folder of the peers' environments")
+    parser.add_argument("--wires", default="json,binary,grpc", help="those to measure, where a server has them")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
@@ -277,17 +227,16 @@ def main() -> None:
         folder = Path(name)
         models = folder / "models"
         build_models(models)
-        set_ups = [make_set_up(kind, rows) for kind, rows in SET_UPS if kind in options.only]
-        servers: list[Any] = [lambda: serve_recserve(models)]
-        if has_peer(options.peer_python):
-            servers.append(lambda: serve_peer(models, options.peer_python))
-        else:
-            print(f"{options.peer_python} has no FastAPI: recserve is measured alone", file=sys.stderr)
-        for start in servers:
-            with start() as server:
-                for set_up in set_ups:
-                    for wire in ("json", "binary"):
-                        cases += measure(server, set_up, wire, options.seconds, options.seed)
+        for product, start in list_servers(models, options.peers, options.peer_cache):
+            try:
+                with start() as server:
+                    cases += measure_all(server, options)
+            except (OSError, SystemExit) as error:
+                if product == "recserve":
+                    raise
+                log = models.parent / f"{product}.log"
+                last = log.read_text(errors="replace").splitlines()[-12:] if log.exists() else []
+                print(f"{product} is left out: {error}", *last, sep="\n  ", file=sys.stderr)
         if options.overload_seconds:
             with serve_recserve(models) as server:
                 deadline_s = options.deadline_ms / 1e3
@@ -298,6 +247,33 @@ def main() -> None:
             cases += swap(folder, options.table_gb, options.seconds * 2, options.seed)
     show(cases)
     write_json(options.json, make_header(options.seed), cases)
+
+
+def list_servers(models: Path, peers: str, cache: Path) -> list[tuple[str, Start]]:
+    """Name and start of each server that can be measured."""
+    servers: list[tuple[str, Start]] = [("recserve", partial(serve_recserve, models))]
+    wanted: Sequence[str] = list(KNOWN_PEERS) if peers == "all" else [name for name in peers.split(",") if name]
+    for name in wanted:
+        if name not in KNOWN_PEERS:
+            raise SystemExit(f"there is no peer {name!r}; there are {', '.join(KNOWN_PEERS)}")
+        python = prepare_peer(name, cache)
+        if isinstance(python, Path):
+            servers.append((name, partial(serve_peer, name, python, models)))
+        else:
+            print(python, file=sys.stderr)
+    return servers
+
+
+def measure_all(server: Server, options: argparse.Namespace) -> list[Case]:
+    """Every set-up on every wire of a server."""
+    cases = []
+    set_ups = [make_set_up(kind, rows) for kind, rows in SET_UPS if kind in options.only]
+    for wire in (wire for wire in server.wires if wire in options.wires.split(",")):
+        for set_up in set_ups:
+            cases += measure(server, set_up, wire, options.seconds, options.seed)
+        if "c" in options.only and wire == "binary":
+            cases += measure_sizes(server, wire, options.seconds, options.seed)
+    return cases
 
 
 if __name__ == "__main__":

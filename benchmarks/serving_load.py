@@ -1,18 +1,20 @@
 """A load generator: closed loops that find a server's capacity, and an open loop that keeps to its own times.
 
 In the open loop each request has a time of its own, drawn before the run; its latency counts from then, whether or not
-a connection was free to send it. So a server that stalls cannot hide it.
+a connection was free to send it. So a server that stalls cannot hide it. Where several requests are given, each turn
+draws one of them. gRPC calls are sent as bytes that are ready, over one channel.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Final
 
+import grpc.aio
 import numpy as np
 import uvloop
 
@@ -29,20 +31,34 @@ class Target:
 
     Attributes:
         host, port: of the server.
-        content: the bytes of the whole request.
+        content: the bytes of the whole request; of the message alone where it is a gRPC call.
+        method: of a gRPC call, as its path has it; None for HTTP.
+        rows: candidates of the request.
     """
 
     host: str
     port: int
     content: bytes
+    method: str | None = None
+    rows: int = 1
 
 
-def make_target(address: str, path: str, body: bytes, headers: dict[str, str] | None = None) -> Target:
+Targets = Target | Sequence[Target]
+"""One request, or those of which each turn draws one; all go to one server."""
+
+
+def make_target(address: str, path: str, body: bytes, headers: dict[str, str] | None = None, rows: int = 1) -> Target:
     """A POST request to `http://host:port` and a path."""
     host, _, port = address.removeprefix("http://").rpartition(":")
     lines = [f"POST {path} HTTP/1.1", f"Host: {host}", f"Content-Length: {len(body)}"]
     lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
-    return Target(host, int(port), "\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+    return Target(host, int(port), "\r\n".join(lines).encode() + b"\r\n\r\n" + body, rows=rows)
+
+
+def make_call(address: str, method: str, message: bytes, rows: int = 1) -> Target:
+    """A gRPC call to `host:port` with a serialised message."""
+    host, _, port = address.removeprefix("http://").rpartition(":")
+    return Target(host, int(port), message, method, rows)
 
 
 @dataclass(frozen=True)
@@ -54,12 +70,14 @@ class Outcome:
         latency_s: until its whole answer was there; infinite where none came.
         status: of HTTP; 0 where none came.
         seconds: the run's length.
+        rows: candidates of each request.
     """
 
     at_s: np.ndarray[Any, Any]
     latency_s: np.ndarray[Any, Any]
     status: np.ndarray[Any, Any]
     seconds: float
+    rows: np.ndarray[Any, Any]
 
     def good(self, deadline_s: float = np.inf) -> np.ndarray[Any, Any]:
         """Which requests were answered 200 within a time."""
@@ -120,39 +138,96 @@ class _Connection(asyncio.Protocol):
             done(self, status)
 
 
-async def _connect(target: Target) -> _Connection:
-    _, connection = await asyncio.get_running_loop().create_connection(_Connection, target.host, target.port)
-    return connection
+class _Call:
+    """What a connection is to HTTP: at most one gRPC call at a time, on a channel that all of a run share."""
+
+    def __init__(self, channel: grpc.aio.Channel, target: Target) -> None:
+        self.is_open = True
+        self.transport = self  # whose `close` ends it
+        self._method = channel.unary_unary(target.method)
+        self._task: asyncio.Future[None] | None = None
+
+    def send(self, content: bytes, done: Callable[[Any, int], None]) -> None:
+        self._task = asyncio.ensure_future(self._answer(content, done))
+
+    async def _answer(self, content: bytes, done: Callable[[Any, int], None]) -> None:
+        try:
+            await self._method(content)
+        except grpc.aio.AioRpcError as error:
+            done(self, 503 if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED else 500)
+        else:
+            done(self, 200)
+
+    def close(self) -> None:
+        """The channel is closed by the run."""
 
 
-async def _closed(target: Target, connections: int, seconds: float) -> Outcome:
+class _Line:
+    """Opens connections to a server.
+
+    Args:
+        target: one of those that are sent over them.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._channel: grpc.aio.Channel | None = None
+
+    async def connect(self) -> Any:
+        target = self._target
+        if target.method is None:
+            loop = asyncio.get_running_loop()
+            return (await loop.create_connection(_Connection, target.host, target.port))[1]
+        if self._channel is None:
+            sizes = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+            self._channel = grpc.aio.insecure_channel(f"{target.host}:{target.port}", sizes)
+        return _Call(self._channel, target)
+
+    async def close(self) -> None:
+        if self._channel is not None:
+            await self._channel.close()
+
+
+def _draw(targets: Sequence[Target], seed: int) -> Iterator[Target]:
+    rng = np.random.default_rng(seed)
+    while True:
+        yield from (targets[n] for n in rng.integers(0, len(targets), 256).tolist())
+
+
+async def _closed(targets: Sequence[Target], connections: int, seconds: float) -> Outcome:
     loop = asyncio.get_running_loop()
     begin_s = perf_counter()
     due: list[float] = []
     latencies: list[float] = []
     statuses: list[int] = []
+    rows: list[int] = []
+    turns, line = _draw(targets, 0), _Line(targets[0])
 
     async def one() -> None:
-        connection = await _connect(target)
+        connection = await line.connect()
         while perf_counter() - begin_s < seconds:
             answered: asyncio.Future[int] = loop.create_future()
+            target = next(turns)
             sent_s = perf_counter()
             connection.send(target.content, lambda _, status, answered=answered: answered.set_result(status))
             status = await answered
             due.append(sent_s - begin_s)
             latencies.append(perf_counter() - sent_s)
             statuses.append(status)
+            rows.append(target.rows)
             if not connection.is_open:
-                connection = await _connect(target)
+                connection = await line.connect()
         connection.transport.close()
 
     await asyncio.gather(*(one() for _ in range(connections)))
-    return Outcome(np.array(due), np.array(latencies), np.array(statuses), perf_counter() - begin_s)
+    await line.close()
+    return Outcome(np.array(due), np.array(latencies), np.array(statuses), perf_counter() - begin_s, np.array(rows))
 
 
-async def _open(target: Target, at_s: np.ndarray[Any, Any], connections: int) -> Outcome:
+async def _open(chosen: Sequence[Target], at_s: np.ndarray[Any, Any], connections: int) -> Outcome:
     latency_s, status = np.full(len(at_s), np.inf), np.zeros(len(at_s), np.int64)
-    idle = [await _connect(target) for _ in range(connections)]
+    line = _Line(chosen[0])
+    idle = [await line.connect() for _ in range(connections)]
     waiting: list[int] = []  # due, without a connection
     opened, left = connections, len(at_s)
     over = asyncio.Event()
@@ -174,10 +249,10 @@ async def _open(target: Target, at_s: np.ndarray[Any, Any], connections: int) ->
             else:
                 idle.append(connection)
 
-        connection.send(target.content, done)
+        connection.send(chosen[number].content, done)
 
     async def reconnect() -> None:
-        connection = await _connect(target)
+        connection = await line.connect()
         if waiting:
             send(connection, waiting.pop(0))
         else:
@@ -201,7 +276,8 @@ async def _open(target: Target, at_s: np.ndarray[Any, Any], connections: int) ->
         await asyncio.wait_for(over.wait(), _GRACE_S)
     for connection in idle:
         connection.transport.close()
-    return Outcome(at_s, latency_s, status, seconds)
+    await line.close()
+    return Outcome(at_s, latency_s, status, seconds, np.array([target.rows for target in chosen]))
 
 
 def _run(work: Coroutine[Any, Any, Outcome]) -> Outcome:
@@ -209,14 +285,20 @@ def _run(work: Coroutine[Any, Any, Outcome]) -> Outcome:
         return runner.run(work)
 
 
-def run_closed(target: Target, connections: int, seconds: float) -> Outcome:
+def run_closed(target: Targets, connections: int, seconds: float) -> Outcome:
     """So many connections, each of which sends its next request when the last one is answered."""
-    return _run(_closed(target, connections, seconds))
+    return _run(_closed(_listed(target), connections, seconds))
 
 
-def run_open(target: Target, rate: float, seconds: float, seed: int, connections: int = 16) -> Outcome:
+def run_open(target: Targets, rate: float, seconds: float, seed: int, connections: int = 16) -> Outcome:
     """Poisson arrivals at `rate` requests a second, over as many connections as that takes, at most 512."""
     rng = np.random.default_rng(seed)
     gaps = rng.exponential(1 / rate, size=max(1, int(rate * seconds * 1.2) + 100))
     at_s = np.cumsum(gaps)
-    return _run(_open(target, at_s[at_s < seconds], connections))
+    at_s = at_s[at_s < seconds] if (at_s < seconds).any() else at_s[:1]
+    turns = _draw(_listed(target), seed)
+    return _run(_open([next(turns) for _ in at_s], at_s, connections))
+
+
+def _listed(target: Targets) -> Sequence[Target]:
+    return [target] if isinstance(target, Target) else target

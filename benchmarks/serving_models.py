@@ -16,9 +16,12 @@ import numpy as np
 import orjson
 from onnx import TensorProto, helper, numpy_helper, save
 
+from recserve.wire.open_inference import ModelInferRequest
+
 Array = np.ndarray[Any, Any]
 _STEPS: Final = 50
 _DIM: Final = 96
+_OPEN_INFERENCE: Final = {np.dtype(np.float32): "FP32", np.dtype(np.int64): "INT64"}
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,11 @@ class SetUp:
     rows: int
     inputs: Mapping[str, Array]
 
+    def tall(self) -> SetUp:
+        """The same with [N, 1] in place of [N], for servers whose tensors have a batch axis and another one."""
+        shaped = {name: tensor if tensor.ndim > 1 else tensor[:, None] for name, tensor in self.inputs.items()}
+        return SetUp(self.name, self.rows, shaped)
+
     def as_json(self) -> bytes:
         """The body of a TensorFlow Serving predict request, in columns."""
         return orjson.dumps({"inputs": dict(self.inputs)}, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -43,16 +51,37 @@ class SetUp:
         """The tensors one after the other, little-endian."""
         return b"".join(np.ascontiguousarray(tensor).tobytes() for tensor in self.inputs.values())
 
+    def as_octets(self) -> tuple[bytes, dict[str, str]]:
+        """As `as_raw`, after the number of rows as an int64, with the content type of any bytes."""
+        return np.int64(self.rows).tobytes() + self.as_raw(), {"Content-Type": "application/octet-stream"}
+
+    def as_multipart(self) -> tuple[bytes, dict[str, str]]:
+        """A form with one file, which holds what `as_octets` has."""
+        head = b'--cut\r\nContent-Disposition: form-data; name="data"; filename="data"\r\n\r\n'
+        return head + self.as_octets()[0] + b"\r\n--cut--\r\n", {"Content-Type": "multipart/form-data; boundary=cut"}
+
+    def as_open_inference_json(self) -> tuple[bytes, dict[str, str]]:
+        """An Open Inference request with numbers as text."""
+        described = [self._describe(name) | {"data": tensor.ravel()} for name, tensor in self.inputs.items()]
+        body = orjson.dumps({"inputs": described}, option=orjson.OPT_SERIALIZE_NUMPY)
+        return body, {"Content-Type": "application/json"}
+
+    def as_grpc(self) -> bytes:
+        """A `ModelInferRequest` with raw tensors."""
+        request = ModelInferRequest(model_name=self.name)
+        for name, tensor in self.inputs.items():
+            request.inputs.add(**self._describe(name))
+            request.raw_input_contents.append(np.ascontiguousarray(tensor).tobytes())
+        return bytes(request.SerializeToString())
+
+    def _describe(self, name: str) -> dict[str, Any]:
+        tensor = self.inputs[name]
+        return {"name": name, "shape": list(tensor.shape), "datatype": _OPEN_INFERENCE[tensor.dtype]}
+
     def as_open_inference(self) -> tuple[bytes, dict[str, str]]:
         """Body and headers of an Open Inference request with binary tensors."""
-        names = {np.dtype(np.float32): "FP32", np.dtype(np.int64): "INT64"}
         described = [
-            {
-                "name": name,
-                "shape": list(tensor.shape),
-                "datatype": names[tensor.dtype],
-                "parameters": {"binary_data_size": tensor.nbytes},
-            }
+            self._describe(name) | {"parameters": {"binary_data_size": tensor.nbytes}}
             for name, tensor in self.inputs.items()
         ]
         head = orjson.dumps({"inputs": described, "parameters": {"binary_data_output": True}})
@@ -151,3 +180,8 @@ def make_set_up(name: str, rows: int) -> SetUp:
             lengths = np.full(rows, 40, np.int64)
             inputs = {"q": draw(rows, _DIM), "k": history, "lengths": lengths, "fields": draw(rows, 320)}
     return SetUp(name, rows, inputs)
+
+
+def rank_body() -> bytes:
+    """A request of 100 candidates."""
+    return orjson.dumps({"user": {"user_id": 7}, "candidates": [f"i{n}" for n in range(100)]})

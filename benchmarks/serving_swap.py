@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.parquet as pa_parquet
 import torch
@@ -57,8 +56,3 @@ def build_version(out: Path, rows: int, folder: Path) -> Path:
     keys = rng.integers(0, half, size=ITEMS)
     pa_parquet.write_table(pa.table({"item_id": [f"i{n}" for n in range(ITEMS)], "key": keys}), items)
     return items
-
-
-def rank_body() -> bytes:
-    """A request of 100 candidates."""
-    return orjson.dumps({"user": {"user_id": 7}, "candidates": [f"i{n}" for n in range(100)]})
