@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from recserve.errors import RequestError
 from recserve.serving.batching.model import BatchedModel
 from recserve.serving.batching.parameters import BatchingParameters
 from recserve.serving.dialects import Port
@@ -63,6 +64,50 @@ def test_work_of_a_client_that_left_is_not_begun(serve: Any, make_ranker: Any) -
             ranker.gate.set()
         assert client.post(RANK, json={"candidates": ["b"]}).status_code == 200
     assert [call["candidates"] for call in ranker.calls] == [["a"], ["b"]]
+
+
+class InParts:
+    """A ranker that scores a list in many parts, and lets others go first between them."""
+
+    def __init__(self, ranker: Any) -> None:
+        self._ranker = ranker
+        self.pause: Any = None
+        self.parts, self.is_over = 0, False
+        self.entered = threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ranker, name)
+
+    def rank(self, user: Any, *arguments: Any, **options: Any) -> Any:
+        self.is_over = False
+        for self.parts in range(2000):
+            self.entered.set()
+            sleep(0.005)
+            try:
+                self.pause()
+            except RequestError:
+                self.is_over = True
+                raise
+        return self._ranker.rank(user, *arguments, **options)
+
+
+def test_a_long_list_ends_at_its_deadline_and_with_its_client(serve: Any, make_ranker: Any) -> None:
+    ranker = InParts(make_ranker())
+    with serve({"a": ranker}) as server, server.client() as client:
+        late = client.post(RANK, json={"candidates": ["a"]}, headers={"X-Request-Timeout-Ms": "60"})
+        assert late.status_code == 504
+        wait_for(lambda: ranker.is_over)
+        assert ranker.parts < 1999
+        ranker.entered.clear()
+        body = b'{"candidates":["a"]}'
+        with server.connect() as gone:
+            gone.sendall(b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (RANK.encode(), len(body)))
+            gone.sendall(body)
+            assert ranker.entered.wait(10)
+        wait_for(lambda: ranker.is_over)
+        assert ranker.parts < 1999
+        text = client.get("/metrics").text
+        assert 'recserve_refusals_total{protocol="recserve",reason="deadline_exceeded"} 1' in text
 
 
 @pytest.mark.parametrize(("header", "value"), [("X-Request-Timeout-Ms", "soon"), ("X-Request-Priority", "urgent")])

@@ -9,6 +9,7 @@ import pytest
 from recserve.errors import OverloadedError
 from recserve.serving.batching.parameters import BatchingParameters
 from recserve.serving.batching.queue import BatchQueue
+from recserve.serving.overload.turn import DeadlineExceededError, Turn, enter_turn
 
 
 def together(calls: list[Callable[[], Any]]) -> list[Any]:
@@ -76,4 +77,41 @@ def test_one_batch_more_than_may_wait_is_refused_in_the_words_of_tensorflow_serv
     gate.set()
     running.join(10)
     waiting.join(10)
+    batches.close()
+
+
+def test_a_call_whose_time_is_over_is_in_no_batch() -> None:
+    gate, entered = threading.Event(), threading.Event()
+    ran: list[list[int]] = []
+    batches = BatchQueue(BatchingParameters(2, 30.0, 10, 1))
+
+    def run(tasks: list[int]) -> list[int]:
+        ran.append(tasks)
+        if tasks == [0]:
+            entered.set()
+            assert gate.wait(10)
+        return tasks
+
+    def call(task: int, turn: Turn, rows: int = 1) -> int:
+        enter_turn(turn)
+        answer: int = batches.submit("key" if task else "first", task, rows, run)
+        return answer
+
+    over = Turn(60)
+    blocker = threading.Thread(target=lambda: call(0, Turn(), 2))
+    blocker.start()
+    assert entered.wait(10)
+    results: list[Any] = []
+    waiting = threading.Thread(
+        target=lambda: results.extend(together([lambda: call(1, over), lambda: call(2, Turn())]))
+    )
+    waiting.start()
+    while not any(batch.rows == 2 for batch in batches._batches):
+        gate.wait(0.001)
+    over._expires_s = 0.0
+    gate.set()
+    waiting.join(10)
+    blocker.join(10)
+    assert isinstance(results[0], DeadlineExceededError)
+    assert (results[1], ran) == (2, [[0], [2]])
     batches.close()

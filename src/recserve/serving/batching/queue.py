@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
-from recserve.errors import OverloadedError
+from recserve.errors import OverloadedError, RequestError
 from recserve.serving.batching.parameters import BatchingParameters
 from recserve.serving.metrics_batches import BatchMetrics
+from recserve.serving.overload.turn import Turn, current_turn
 
 Task = Any
 """What a call brings: only who runs the batch looks into it."""
@@ -21,9 +22,20 @@ Task = Any
 class _Call:
     task: Task
     rows: int
+    turn: Turn | None = field(default_factory=current_turn)
     is_over: threading.Event = field(default_factory=threading.Event)
     result: Any = None
     error: BaseException | None = None
+
+    def is_wanted(self) -> bool:
+        """Whether its caller still waits; it is over if not."""
+        try:
+            if self.turn is not None:
+                self.turn.check()
+        except RequestError as error:
+            self.error = error
+            self.is_over.set()
+        return self.error is None
 
 
 @dataclass(eq=False)
@@ -69,6 +81,7 @@ class BatchQueue:
 
         Raises:
             OverloadedError: too many batches wait, or the queue is closed.
+            DeadlineExceededError, CallCancelledError: the caller's time was over before the batch ran.
         """
         call = _Call(task, rows)
         with self._changed:
@@ -100,11 +113,14 @@ class BatchQueue:
 
     def _work(self) -> None:
         while (batch := self._take()) is not None:
+            calls = [call for call in batch.calls if call.is_wanted()]
+            if not calls:
+                continue
             try:
-                results = batch.run([call.task for call in batch.calls])
+                results = batch.run([call.task for call in calls])
             except BaseException as caught:  # it is raised where the calls wait
-                results = [caught] * len(batch.calls)
-            for call, result in zip(batch.calls, results, strict=True):
+                results = [caught] * len(calls)
+            for call, result in zip(calls, results, strict=True):
                 if isinstance(result, BaseException):
                     call.error = result
                 else:
