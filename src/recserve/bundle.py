@@ -35,14 +35,17 @@ from recserve.features.declared import Mode
 from recserve.features.feature_set import FeatureSet
 from recserve.features.profiles import PROFILES
 from recserve.network.embedded_tables import lift_tables
-from recserve.network.engine_choice import EngineOptions, Measured
+from recserve.network.calibration import calibrate
+from recserve.network.engine_choice import AUTO, EngineOptions, Measured
 from recserve.network.engines import EngineChoice
 from recserve.network.model import Network
 from recserve.network.split import SplitNetwork, split_network
 from recserve.network.storage import load_split, save_split
-from recserve.staging.assembly import Assembly, Parts, Precision, Wishes, assemble
+from recserve.network.storing import StoreOptions
+from recserve.staging.assembly import Assembly, Parts, Wishes, assemble
 from recserve.staging.cuts import decide_cuts, input_rates, match_inputs
 from recserve.staging.pipeline import Pipeline
+from recserve.staging.precision import Precision
 from recserve.staging.quality import QualityGate
 from recserve.staging.score import Score
 from recserve.staging.tuning import adopt
@@ -74,7 +77,9 @@ class Manifest(pydantic.BaseModel, extra="forbid", strict=True, frozen=True):
         tables: names of the embedding tables.
         proof: how far staged and flat were apart on the drawn inputs, in float32.
         engine: how the candidate part runs, and what was measured (`Measured`); empty: ONNX Runtime in one call.
-        precision: of what is not exact, by part: "network", "payload", "tables"; what lacks is fp32.
+        precision: of what is not exact, by part: "network", "payload", "tables", and "tables.<name>" of a table with a
+            word of its own; what lacks is fp32.
+        storage: bytes of an item's tensors and of each table, now and in fp32, and which precisions were tried.
         quality: how far the approximate model is from the exact one; empty where all is exact.
         files: by path relative to the bundle, with `/`.
     """
@@ -98,6 +103,7 @@ class Manifest(pydantic.BaseModel, extra="forbid", strict=True, frozen=True):
     engine: dict[str, Any] = {}
     precision: dict[str, str] = {}
     quality: dict[str, float] = {}
+    storage: dict[str, Any] = {}
     files: dict[str, FileEntry]
 
 
@@ -136,6 +142,7 @@ class Bundle:
         precision: Precision | None = None,
         gate: QualityGate | None = None,
         records: Mapping[str, Any] | None = None,
+        storing: StoreOptions | None = None,
     ) -> Bundle:
         """Compile, split, prove and publish a model.
 
@@ -152,6 +159,7 @@ class Bundle:
             precision: of the network, the payload and the tables; exact by default.
             gate: what an inexact precision may cost.
             records: columns held back from training, on which the gate is measured.
+            storing: expected traffic, and how many bytes an item may store: where the item side is cut.
 
         Raises:
             ConfigError: anything in the parts is wrong or does not fit together, staged and flat differ, or the gate is
@@ -167,7 +175,7 @@ class Bundle:
         say("compiling features")
         inputs = match_inputs(feature_set.graph, flat)
         say("splitting the network")
-        split = split_network(flat, input_rates(inputs))
+        split = split_network(flat, input_rates(inputs), storing=_storing(storing, precision), costs=calibrate())
         ranking = Score.parse(score, tuple(flat.outputs))
         _check_score(ranking, flat)
         wishes = Wishes(engine or EngineOptions(), precision or Precision(), gate or QualityGate(), samples, records)
@@ -228,7 +236,8 @@ class Bundle:
         flat = Network.load(self.path / "network" / "flat.onnx")
         try:
             inputs = match_inputs(graph, flat)
-            cuts = decide_cuts(graph, inputs, self.split)
+            payload = self.manifest.precision.get("payload", "fp32")
+            cuts = decide_cuts(graph, inputs, self.split).stored_in(payload)
             recorded = self.manifest.engine
             measured = Measured.from_dict(recorded) if recorded else Measured(EngineChoice())
             choice = adopt(inputs, self.split, measured, engine)
@@ -253,6 +262,13 @@ def _gather_tables(
             )
     tables = {name: value if isinstance(value, Table) else Table.direct(name, value) for name, value in given.items()}
     return lifted.network, tables | {name: Table.direct(name, rows) for name, rows in lifted.tables.items()}
+
+
+def _storing(options: StoreOptions | None, precision: Precision | None) -> StoreOptions:
+    """The options with the precision that the payload is to have; while that is open, as they are."""
+    options = options or StoreOptions()
+    word = AUTO if precision is None else precision.payload
+    return options if word == AUTO else replace(options, payload_precision=word)
 
 
 def _check_mode(features: FeatureSet) -> None:

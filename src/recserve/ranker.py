@@ -131,6 +131,7 @@ class Ranker:
         self._idle: deque[_Worker] = deque()
         self._shapes: Final = tuple((column.name, column.shape) for column in cuts.fixed)
 
+            precisions=tuple(column.precision for column in cuts.fixed),
     @classmethod
     def open(
         cls,
@@ -244,6 +245,8 @@ class Ranker:
         start = time.perf_counter_ns()
         listed = read_candidates(candidates, self._columns["candidate"])
         if top_k is not None and (not isinstance(top_k, int | np.integer) or isinstance(top_k, bool) or top_k < 1):
+            "precision": self.bundle.manifest.precision,
+            "tables": {name: table.describe() for name, table in self.bundle.tables.items()},
             raise RequestError(f"expected a positive integer, got {top_k!r}", code="bad_top_k", where="top_k")
         row = self.read_cells(user, context)
         with self._borrow_worker() as worker, self.store.read() as view:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from recserve.bundle import Bundle
@@ -13,7 +14,7 @@ from recserve.network.engine_choice import EngineOptions, Measured
 from recserve.network.engines import EngineChoice
 from recserve.ranker import Ranker
 from recserve.staging import assembly
-from recserve.staging.assembly import Precision
+from recserve.staging.precision import Precision
 from recserve.staging.quality import QualityGate
 
 
@@ -64,13 +65,90 @@ def test_a_network_in_bf16_serves_once_it_passed_the_gate(market: Any, tmp_path:
     assert len(ranker.rank({"user_id": 1}, {}, list(range(20))).scores) == 20
 
 
-def test_what_misses_the_gate_is_not_published(market: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("openvino")
-    monkeypatch.setattr(assembly, "check_quality", _refuse)
-    with pytest.raises(ConfigError, match=r"scores differ by .*, allowed 0"):
-        build(market, tmp_path / "m" / "1", precision=Precision("bf16"), gate=QualityGate(0))
+def test_what_misses_the_gate_is_not_published(market: Any, tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^quality gate: scores differ by [\d.e-]+, allowed 0. Choose a pre"
+    ) as caught:
+        build(market, tmp_path / "m" / "1", precision=Precision(tables="bf16"), gate=QualityGate(0))
+    assert caught.value.code == "quality_missed"
     assert not (tmp_path / "m" / "1").exists()
 
 
-def _refuse(*_: Any, **__: Any) -> None:
-    raise ConfigError("scores differ by 0.5, allowed 0", code="quality_missed")
+def test_narrow_rows_serve_once_they_passed_the_gate(market: Any, tmp_path: Path) -> None:
+    exact = build(market, tmp_path / "m" / "1")
+    wished = Precision(payload="int8", tables="bf16")
+    bundle = build(market, tmp_path / "m" / "2", precision=wished, gate=QualityGate(0.1))
+    assert bundle.manifest.precision == {"payload": "int8", "tables": "bf16"}
+    assert 0 < bundle.manifest.quality["max_difference"] <= 0.1
+    storage = bundle.manifest.storage
+    assert storage["item_bytes"] < storage["item_fp32_bytes"] == exact.manifest.storage["item_bytes"]
+    assert [trial["problem"] for trial in storage["trials"]] == [""]
+    for name, table in bundle.tables.items():
+        assert isinstance(table.rows, np.memmap)
+        assert storage["tables"][name] == table.describe()
+        assert table.describe()["bytes"] == table.rows.nbytes < exact.tables[name].rows.nbytes
+        path = f"tables/{name}.direct.npy"
+        assert bundle.manifest.files[path].size_bytes < exact.manifest.files[path].size_bytes
+    rankers = [Ranker.open(one.path, items=market.items) for one in (exact, bundle)]
+    rows = [ranker.store.bytes_per_item()["rows"] for ranker in rankers]
+    assert rows[1] < rows[0]
+    described = rankers[1].describe()
+    assert (described["precision"], described["tables"]) == (bundle.manifest.precision, storage["tables"])
+    scores = [ranker.rank({"user_id": 1}, {}, list(range(40))) for ranker in rankers]
+    assert np.abs(np.sort(scores[0].scores) - np.sort(scores[1].scores)).max() < 0.1
+
+
+@pytest.mark.parametrize("payload", ["fp16", "bf16", "int8"])
+def test_an_item_scores_alike_stored_and_inline(market: Any, tmp_path: Path, payload: str) -> None:
+    bundle = build(market, tmp_path / "m" / "1", precision=Precision(payload=payload), gate=QualityGate(0.1))
+    ranker = Ranker.open(bundle.path, items=market.items)
+    ids = list(range(20))
+    stored = ranker.rank({"user_id": 1}, {}, ids)
+    inline = ranker.rank({"user_id": 1}, {}, ids, items={n: market.items[n] for n in ids})
+    assert (stored.item_ids, stored.scores.tolist()) == (inline.item_ids, inline.scores.tolist())
+
+
+def test_auto_takes_the_cheapest_that_passes(market: Any, tmp_path: Path) -> None:
+    lines: list[str] = []
+    wished = Precision(payload="auto", tables="auto")
+    bundle = build(market, tmp_path / "m" / "1", precision=wished, gate=QualityGate(0.1), progress=lines.append)
+    assert bundle.manifest.precision == {"payload": "int8", "tables": "bf16"}  # int8 saves nothing on rows of 4
+    trials = bundle.manifest.storage["trials"]
+    assert [trial["precision"] for trial in trials] == [{"tables": "bf16"}, {"tables": "bf16", "payload": "int8"}]
+    assert bundle.manifest.quality == trials[-1]["quality"]
+    assert "trying payload int8, tables bf16" in lines
+
+
+def test_auto_falls_back_to_what_is_exact(market: Any, tmp_path: Path) -> None:
+    wished = Precision(payload="auto", tables="auto")
+    bundle = build(market, tmp_path / "m" / "1", precision=wished, gate=QualityGate(1e-7))
+    assert (bundle.manifest.precision, bundle.manifest.quality) == ({}, {})
+    trials = bundle.manifest.storage["trials"]
+    assert [list(trial["precision"].values()) for trial in trials] == [
+        [w] for w in ("bf16", "fp16", "int8", "bf16", "fp16")
+    ]
+    assert all("scores differ by" in trial["problem"] and trial["quality"]["max_difference"] > 0 for trial in trials)
+
+
+def test_a_table_that_cannot_be_stored_is_named_and_can_be_left_out(market: Any, tmp_path: Path) -> None:
+    tables = {name: rows.copy() for name, rows in market.tables.items()}
+    name = sorted(tables)[0]
+    tables[name][1, 0] = 1e5
+    bundle = Bundle.build(
+        features=market.features,
+        tables=tables,
+        network=market.network("deepfm"),
+        out=tmp_path / "m" / "1",
+        precision=Precision(tables={name: "fp32", "*": "fp16"}),
+        gate=QualityGate(1),
+    )
+    assert bundle.tables[name].precision == "fp32"
+    assert {table.precision for other, table in bundle.tables.items() if other != name} == {"fp16"}
+    with pytest.raises(ConfigError, match=r"row 1 holds 100000, which fp16 cannot. Keep this table in bf16 or fp32$"):
+        Bundle.build(
+            features=market.features,
+            tables=tables,
+            network=market.network("deepfm"),
+            out=tmp_path / "m" / "2",
+            precision=Precision(tables="fp16"),
+        )

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from recserve.bundle import Bundle
 from recserve.errors import ConfigError
 from recserve.staging.draw import column_sides
-from recserve.staging.quality import Quality, QualityGate, auc, check_quality, gauc
+from recserve.staging.quality import Quality, QualityCheck, QualityGate, auc, gauc
 
 LABELS = arrays(np.int64, st.shared(st.integers(1, 30), key="n"), elements=st.integers(0, 1))
 SCORES = arrays(np.float32, st.shared(st.integers(1, 30), key="n"), elements=st.integers(0, 6).map(float))
@@ -67,15 +67,16 @@ def records(market: Any) -> dict[str, list[Any]]:
 def test_the_exact_pipeline_passes_any_gate(market: Any, records: dict[str, list[Any]]) -> None:
     bundle = Bundle.open(market.bundle("deepfm"))
     gate = QualityGate(1e-5, 0, 0, "click", "user_id", 50)
-    found = check_quality(
-        market.flat(bundle.path), bundle.pipeline(), bundle.score, gate, samples=records, records=records
-    )
+    flat, graph = market.flat(bundle.path), market.features.graph
+    check = QualityCheck(flat, graph, bundle.score, gate, samples=records, records=records)
+    found = check.check(bundle.pipeline())
+    assert check.measure(bundle.pipeline()) == found
     assert found.requests == 58
     assert found.max_difference <= 1e-5
     assert (found.auc_change, found.gauc_change) == (0, 0)
     assert found.auc is not None
     assert set(found.as_dict()) == set(Quality.__dataclass_fields__)
-    without = check_quality(market.flat(bundle.path), bundle.pipeline(), bundle.score, QualityGate())
+    without = QualityCheck(flat, graph, bundle.score, QualityGate()).check(bundle.pipeline())
     assert set(without.as_dict()) == {"requests", "max_difference", "mean_difference"}
 
 
@@ -97,23 +98,24 @@ def test_a_miss_is_refused_with_what_was_measured(market: Any, records: dict[str
     gate = QualityGate(max_difference=0.1, label="click", group="user_id")
     flat: Any = Worse(market.flat(bundle.path), 2.0)
     with pytest.raises(ConfigError, match=r"scores differ by [\d.]+, allowed 0.1") as caught:
-        check_quality(flat, bundle.pipeline(), bundle.score, gate, records=records)
+        QualityCheck(flat, market.features.graph, bundle.score, gate, records=records).check(bundle.pipeline())
     assert caught.value.code == "quality_missed"
     better = bundle.pipeline()
     worse = ranked | {"click": [1 - cell for cell in ranked["click"]]}
+    gate = QualityGate(9, label="click", group="user_id")
     with pytest.raises(ConfigError, match=r"AUC falls by 1, allowed 0.001; GAUC falls by 1, allowed 0.001"):
-        check_quality(flat, better, bundle.score, QualityGate(9, label="click", group="user_id"), records=worse)
+        QualityCheck(flat, market.features.graph, bundle.score, gate, records=worse).check(better)
 
 
 def test_records_that_do_not_fit_are_refused(market: Any, records: dict[str, list[Any]]) -> None:
     bundle = Bundle.open(market.bundle("deepfm"))
-    flat, pipeline = market.flat(bundle.path), bundle.pipeline()
+    flat, graph = market.flat(bundle.path), market.features.graph
     for gate, changed, message in (
         (QualityGate(label="clik"), {}, "the records have no column 'clik'"),
         (QualityGate(label="click"), {"click": [0.5] * 60}, "row 0 of the label 'click' is 0.5, expected 0 or 1"),
         (QualityGate(), {"click": [1]}, r"the columns of the records have \[1, 60\] rows"),
     ):
         with pytest.raises(ConfigError, match=message):
-            check_quality(flat, pipeline, bundle.score, gate, records=records | changed)
+            QualityCheck(flat, graph, bundle.score, gate, records=records | changed)
     with pytest.raises(ConfigError, match="a label needs records"):
-        check_quality(flat, pipeline, bundle.score, QualityGate(label="click"))
+        QualityCheck(flat, graph, bundle.score, QualityGate(label="click"))

@@ -77,7 +77,7 @@ def build(
     from recserve.bundle import Bundle
     from recserve.cli.output import print_json, read_parquet
     from recserve.network.engine_choice import EngineOptions
-    from recserve.staging.assembly import Precision
+    from recserve.staging.precision import Precision
     from recserve.staging.quality import QualityGate
 
     bundle = Bundle.build(

@@ -1,51 +1,33 @@
-"""From the parts of a model to a proven pipeline: choose an engine, prove, and pass the gate of what is not exact."""
+"""From the parts of a model to a proven pipeline: choose an engine, prove, and pass the gate of what is not exact.
+
+Where a precision is `auto`, the cheapest that passes the gate is taken: first for the tables, then for the payload with
+those tables, then for the network with both, so that what is published passed the gate as a whole.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 from recserve.errors import ConfigError, InvariantError
 from recserve.features.feature_set import FeatureSet
-from recserve.network.engine_choice import AUTO, EngineOptions, Measured
-from recserve.network.engines import PRECISIONS, EngineChoice, check_word
+from recserve.network.engine_choice import AUTO as ANY_ENGINE
+from recserve.network.engine_choice import EngineOptions, Measured
+from recserve.network.engines import EngineChoice
 from recserve.network.model import Network
+from recserve.network.quantise import Range
 from recserve.network.split import SplitNetwork
+from recserve.staging.activation_ranges import calibrate
 from recserve.staging.cuts import Cuts, NetworkInput, decide_cuts, match_inputs
 from recserve.staging.flat import FlatPipeline
 from recserve.staging.pipeline import Pipeline
+from recserve.staging.precision import AUTO, PARTS, Precision, Trial, narrow_table, words_to_try
 from recserve.staging.proof import Proof, prove
-from recserve.staging.quality import Quality, QualityGate, check_quality
+from recserve.staging.quality import Quality, QualityCheck, QualityGate, find_misses
 from recserve.staging.score import Score
-from recserve.staging.tuning import tune
+from recserve.staging.tuning import is_gain, tune
 from recserve.tables.table import Table
-
-
-@dataclass(frozen=True)
-class Precision:
-    """In which precision a model serves; anything but fp32 has to pass a quality gate.
-
-    Attributes:
-        network: "fp32" or "bf16", of the candidate part.
-
-    Raises:
-        ConfigError: an unknown word.
-    """
-
-    network: str = "fp32"
-
-    def __post_init__(self) -> None:
-        check_word("precision", self.network, PRECISIONS)
-
-    @property
-    def is_exact(self) -> bool:
-        """All is float32."""
-        return not self.as_dict()
-
-    def as_dict(self) -> dict[str, str]:
-        """What is not fp32, by part."""
-        return {part: word for part, word in asdict(self).items() if word != "fp32"}
 
 
 @dataclass(frozen=True)
@@ -93,6 +75,7 @@ class Assembly:
         proof: of the exact pipeline.
         precision: in which it serves.
         quality: of the approximate pipeline; None where all is exact.
+        trials: what was tried on the way, in order.
     """
 
     parts: Parts
@@ -100,7 +83,8 @@ class Assembly:
     measured: Measured
     proof: Proof
     precision: Precision
-    quality: Quality | None
+    quality: Quality | None = None
+    trials: tuple[Trial, ...] = ()
 
     def describe(self) -> dict[str, Any]:
         """For the manifest, as plain JSON values."""
@@ -109,6 +93,12 @@ class Assembly:
             "engine": self.measured.as_dict(),
             "precision": self.precision.as_dict(),
             "quality": {} if self.quality is None else self.quality.as_dict(),
+            "storage": {
+                "item_bytes": self.cuts.item_bytes,
+                "item_fp32_bytes": self.cuts.stored_in("fp32").item_bytes,
+                "tables": {name: table.describe() for name, table in sorted(self.parts.tables.items())},
+                "trials": [trial.as_dict() for trial in self.trials],
+            },
         }
 
 
@@ -124,15 +114,14 @@ def assemble(parts: Parts, score: Score, wishes: Wishes, say: Callable[[str], No
     Raises:
         ConfigError: the parts do not fit together, staged and flat differ, an engine cannot run, or the gate is missed.
     """
+    wishes.precision.check_tables(parts.tables)
     cuts = decide_cuts(parts.features.graph, parts.inputs, parts.split)
     say("choosing an engine for the candidate network")
     measured = tune(parts.inputs, parts.split, wishes.engine)
     say("proving that staged equals flat")
     measured, proof = _prove(parts, cuts, measured, wishes)
-    if wishes.precision.is_exact:
-        return Assembly(parts, cuts, measured, proof, wishes.precision, None)
-    say("measuring what the precision costs")
-    return _approximate(Assembly(parts, cuts, measured, proof, wishes.precision, None), score, wishes)
+    exact = Assembly(parts, cuts, measured, proof, Precision())
+    return exact if wishes.precision.is_exact else _Search(exact, score, wishes, say).run()
 
 
 def _prove(parts: Parts, cuts: Cuts, measured: Measured, wishes: Wishes) -> tuple[Measured, Proof]:
@@ -141,20 +130,100 @@ def _prove(parts: Parts, cuts: Cuts, measured: Measured, wishes: Wishes) -> tupl
         return measured, prove(_pipeline(parts, cuts, measured.choice), parts.flat, wishes.samples)
     except (ConfigError, InvariantError) as error:
         is_engines = isinstance(error, InvariantError) or error.code == "proof_failed"
-        if not is_engines or wishes.engine.engine != AUTO or measured.choice == EngineChoice():
+        if not is_engines or wishes.engine.engine != ANY_ENGINE or measured.choice == EngineChoice():
             raise
         default = Measured(EngineChoice(), measured.cpu, measured.us)
         return default, prove(_pipeline(parts, cuts, default.choice), parts.flat, wishes.samples)
 
 
-def _approximate(exact: Assembly, score: Score, wishes: Wishes) -> Assembly:
-    """The same model in the precision that is wished for, once it passed the gate."""
-    measured = tune(exact.parts.inputs, exact.parts.split, wishes.engine, wishes.precision.network)
-    parts = exact.parts
-    pipeline = _pipeline(parts, exact.cuts, measured.choice)
-    flat = FlatPipeline(parts.features.compile(), exact.parts.inputs, exact.parts.tables, parts.flat)
-    quality = check_quality(flat, pipeline, score, wishes.gate, samples=wishes.samples, records=wishes.records)
-    return Assembly(parts, exact.cuts, measured, exact.proof, wishes.precision, quality)
+class _Search:
+    """The way from an exact model to one in the precision that is wished for."""
+
+    def __init__(self, exact: Assembly, score: Score, wishes: Wishes, say: Callable[[str], None]) -> None:
+        say("measuring what the precision costs")
+        parts = exact.parts
+        flat = FlatPipeline(parts.features.compile(), parts.inputs, parts.tables, parts.flat)
+        graph = parts.features.graph
+        self._check = QualityCheck(flat, graph, score, wishes.gate, samples=wishes.samples, records=wishes.records)
+        self._exact: Final = exact
+        self._wishes: Final = wishes
+        self._say: Final = say
+        self._tuned: dict[str, Measured] = {"fp32": exact.measured}
+        self._narrowed: dict[tuple[str, str], Table] = {}
+        self._trials: list[Trial] = []
+
+    def run(self) -> Assembly:
+        """The model in the precision that is wished for, once it passed the gate.
+
+        Raises:
+            ConfigError: a precision that was asked for by name misses the gate or cannot be had.
+        """
+        wished = self._wishes.precision
+        settled = replace(wished, **{part: "fp32" for part in PARTS if getattr(wished, part) == AUTO})
+        found: Assembly | None = None
+        for part in PARTS:
+            if getattr(wished, part) != AUTO:
+                continue
+            for word in words_to_try(part, self._exact.parts.tables, self._exact.cuts):
+                tried = self._try(replace(settled, **{part: word}), is_for_speed=part == "network")
+                if tried is not None:
+                    settled, found = tried.precision, tried
+                    break
+        if found is None:
+            found = self._exact if settled.is_exact else self._pass(self._build(settled))
+        return replace(found, trials=tuple(self._trials))
+
+    def _try(self, precision: Precision, *, is_for_speed: bool) -> Assembly | None:
+        words = ", ".join(f"{part} {word}" for part, word in precision.as_dict().items())
+        self._say(f"trying {words}")
+        quality, problem, passed = None, "", None
+        try:
+            model = self._build(precision)
+            if is_for_speed and not is_gain(model.measured, self._exact.measured):
+                problem = "is not faster than fp32"
+            else:
+                quality = self._check.measure(_pipeline(model.parts, model.cuts, model.measured.choice))
+                problem = find_misses(quality, self._wishes.gate)
+                passed = None if problem else replace(model, quality=quality)
+        except ConfigError as error:
+            problem = str(error)
+        self._trials.append(Trial(precision, quality, problem))
+        return passed
+
+    def _pass(self, model: Assembly) -> Assembly:
+        quality = self._check.check(_pipeline(model.parts, model.cuts, model.measured.choice))
+        self._trials.append(Trial(model.precision, quality, ""))
+        return replace(model, quality=quality)
+
+    def _build(self, precision: Precision) -> Assembly:
+        """The model in a precision of which no part is `auto`.
+
+        Raises:
+            ConfigError: a table cannot hold its numbers in it, or no engine computes in it.
+        """
+        exact = self._exact
+        tables = {name: self._narrow(table, precision.table_word(name)) for name, table in exact.parts.tables.items()}
+        cuts = exact.cuts.stored_in(precision.payload)
+        measured = self._tune(precision.network)
+        return replace(
+            exact, parts=replace(exact.parts, tables=tables), cuts=cuts, measured=measured, precision=precision
+        )
+
+    def _narrow(self, table: Table, word: str) -> Table:
+        key = (table.name, word)
+        if key not in self._narrowed:
+            self._narrowed[key] = narrow_table(table, word)
+        return self._narrowed[key]
+
+    def _tune(self, word: str) -> Measured:
+        """How the candidate part runs in a precision, measured once."""
+        if word not in self._tuned:
+            exact = self._exact
+            ranges: tuple[Range, ...] = ()
+            if word == "int8":
+                ranges = calibrate(_pipeline(exact.parts, exact.cuts, EngineChoice()), self._wishes.samples)
+            self._tuned[word] = tune(exact.parts.inputs, exact.parts.split, self._wishes.engine, word, ranges)
+        return self._tuned[word]
 
 
 def _pipeline(parts: Parts, cuts: Cuts, choice: EngineChoice) -> Pipeline:

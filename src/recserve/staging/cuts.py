@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from recserve.errors import ConfigError, InvariantError, suggest
@@ -16,6 +16,7 @@ from recserve.features.ops import Kind
 from recserve.network.model import Network, TensorSpec
 from recserve.network.split import SplitNetwork
 from recserve.rates import Rate
+from recserve.rows.formats import check_precision, effective, row_bytes
 
 LENGTHS: Final = ".lengths"
 """Suffix of the network input that holds the steps of a sequence group."""
@@ -44,15 +45,20 @@ class NetworkInput:
 
 @dataclass(frozen=True)
 class FixedColumn:
-    """A tensor in the fixed part of each item's payload: `shape` floats a row."""
+    """A tensor in the fixed part of each item's payload: `shape` floats a row, stored in `precision`."""
 
     name: str
     shape: tuple[int, ...]
+    precision: str = "fp32"
 
     @property
     def width(self) -> int:
-        """float32 values a row."""
+        """Numbers of a row."""
         return math.prod(self.shape)
+
+    def stored_in(self, precision: str) -> FixedColumn:
+        """The same tensor, stored in a precision, or in float32 where that takes no more bytes."""
+        return replace(self, precision=effective(precision, self.width))
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,20 @@ class Cuts:
     ragged: tuple[RaggedColumn, ...]
     shared: tuple[int, ...]
     unused_features: tuple[str, ...]
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of the fixed tensors of one item."""
+        return sum(row_bytes(column.precision, column.width) for column in self.fixed)
+
+    def stored_in(self, precision: str) -> Cuts:
+        """The same cuts, with the fixed tensors stored in a precision.
+
+        Raises:
+            ConfigError: an unknown precision.
+        """
+        check_precision(precision, "payload")
+        return replace(self, fixed=tuple(column.stored_in(precision) for column in self.fixed))
 
     def inputs_of(self, rate: Rate) -> tuple[NetworkInput, ...]:
         """Inputs of the network that change at `rate`."""

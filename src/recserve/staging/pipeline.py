@@ -27,6 +27,7 @@ from recserve.network.engines import EngineChoice, open_engine
 from recserve.network.session import Session
 from recserve.network.split import Part, SplitNetwork
 from recserve.rates import Rate
+from recserve.rows.kernels import load_rows, store_rows
 from recserve.staging.cuts import Cuts
 from recserve.staging.draw import column_sides, draw_columns
 from recserve.staging.tensors import Buffers, Tensor, TensorMaker
@@ -187,12 +188,14 @@ class ItemStage(_RateStage):
         self._ragged: I64 = np.array([column.value for column in pipeline.cuts.ragged], np.int64)
 
     def split_fixed(self, fixed: F32) -> dict[str, F32]:
-        """{fixed column: float32[M, ...]} of payload rows."""
+        """{fixed column: float32[M, ...]} of payload rows, as a store gives them back: rounded to their precisions."""
         ends = np.cumsum([column.width for column in self._columns]).tolist()
-        return {
-            column.name: np.ascontiguousarray(fixed[:, end - column.width : end]).reshape(len(fixed), *column.shape)
-            for column, end in zip(self._columns, ends, strict=True)
-        }
+        found = {}
+        for column, end in zip(self._columns, ends, strict=True):
+            rows = np.ascontiguousarray(fixed[:, end - column.width : end])
+            rows = load_rows(store_rows(rows, column.precision), column.precision, column.width)
+            found[column.name] = rows.reshape(len(fixed), *column.shape)
+        return found
 
     def _column_at(self, position: int) -> str:
         ends = np.cumsum([column.width for column in self._columns])

@@ -6,7 +6,7 @@ Axes: R records, one request of one candidate each.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from recserve.dtypes import F32, I64
 from recserve.errors import ConfigError, suggest
+from recserve.features.graph import PlanGraph
 from recserve.staging.draw import column_sides, draw_columns, sample_columns
 from recserve.staging.flat import FlatPipeline
 from recserve.staging.pipeline import Pipeline, run_staged
@@ -83,47 +84,77 @@ class Quality:
         return {name: float(value) for name, value in asdict(self).items() if value is not None}
 
 
-def check_quality(
-    exact: FlatPipeline,
-    approximate: Pipeline,
-    score: Score,
-    gate: QualityGate,
-    *,
-    samples: Mapping[str, Any] | None = None,
-    records: Mapping[str, Any] | None = None,
-) -> Quality:
-    """Compare an approximate pipeline with the exact one, and refuse it where it is too far off.
+class QualityCheck:
+    """The gate with what the exact model answers, to compare any number of approximate pipelines with."""
 
-    Args:
-        exact: flat, in float32.
-        approximate: staged, as it would serve.
-        score: by which candidates are ranked.
-        gate: the thresholds.
-        samples: columns from which half of the drawn requests take their rows.
-        records: columns of equal length, held back from training; with the columns of the label and the group.
+    def __init__(
+        self,
+        exact: FlatPipeline,
+        graph: PlanGraph,
+        score: Score,
+        gate: QualityGate,
+        *,
+        samples: Mapping[str, Any] | None = None,
+        records: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Draw requests, and run the exact model on them and on the records.
 
-    Raises:
-        ConfigError: a threshold is missed, with what was measured; or the label or the group is no column.
-    """
-    differences = [_drawn_differences(exact, approximate, samples)]
-    found: dict[str, float] = {}
-    requests = _REQUESTS
-    if records is not None:
-        rows = _Records.read(records, gate)
-        columns = {name: rows.columns[name] for name in column_sides(approximate.graph) if name in rows.columns}
-        want, got = _score_records(exact, approximate, columns, rows.count)
-        requests += rows.count
-        differences.append(_relative(got, want))
-        found = _measure_auc(rows, score.evaluate(want), score.evaluate(got))
-    elif gate.label is not None:
-        raise ConfigError("a label needs records to be read from", code="no_records", where="quality gate")
-    every = np.concatenate(differences)
-    quality = Quality(requests, float(every.max(initial=0.0)), float(every.mean()), **found)
-    _refuse_misses(quality, gate)
-    return quality
+        Args:
+            exact: flat, in float32.
+            graph: the feature plan of both.
+            score: by which candidates are ranked.
+            gate: the thresholds.
+            samples: columns from which half of the drawn requests take their rows.
+            records: columns of equal length, held back from training; with the columns of the label and the group.
+
+        Raises:
+            ConfigError: the label or the group is no column, or there are no records to read them from.
+        """
+        if records is None and gate.label is not None:
+            raise ConfigError("a label needs records to be read from", code="no_records", where="quality gate")
+        self._gate: Final = gate
+        self._score: Final = score
+        self._rows: Final = None if records is None else _Records.read(records, gate)
+        requests = list(_draw_requests(graph, samples))
+        if self._rows is not None:
+            columns = column_sides(graph)
+            known = {name: self._rows.columns[name] for name in columns if name in self._rows.columns}
+            absent = {name: [None] for name in columns}
+            requests += [absent | {name: [known[name][row]] for name in known} for row in range(self._rows.count)]
+        self._requests: Final = requests
+        self._expected: Final = [exact.run(columns) for columns in requests]
+
+    def measure(self, approximate: Pipeline) -> Quality:
+        """How far a pipeline, as it would serve, is from the exact model."""
+        answers = [run_staged(approximate, columns) for columns in self._requests]
+        differences = [_relative(found, want) for found, want in zip(answers, self._expected, strict=True)]
+        every = np.concatenate(differences)
+        found: dict[str, float] = {}
+        if self._rows is not None:
+            want, got = (_join(outputs[_REQUESTS:]) for outputs in (self._expected, answers))
+            found = _measure_auc(self._rows, self._score.evaluate(want), self._score.evaluate(got))
+        return Quality(len(self._requests), float(every.max(initial=0.0)), float(every.mean()), **found)
+
+    def check(self, approximate: Pipeline) -> Quality:
+        """What `measure` finds, where that passes.
+
+        Raises:
+            ConfigError: a threshold is missed, with what was measured.
+        """
+        quality = self.measure(approximate)
+        misses = find_misses(quality, self._gate)
+        if misses:
+            raise ConfigError(
+                misses,
+                code="quality_missed",
+                where="quality gate",
+                hint="Choose a precision nearer to fp32 for the network, the payload or the tables, or allow more",
+            )
+        return quality
 
 
-def _refuse_misses(quality: Quality, gate: QualityGate) -> None:
+def find_misses(quality: Quality, gate: QualityGate) -> str:
+    """What misses which threshold, in words; empty where all is within the gate."""
     misses = []
     if not quality.max_difference <= gate.max_difference:
         misses.append(f"scores differ by {quality.max_difference:.4g}, allowed {gate.max_difference:g}")
@@ -133,13 +164,7 @@ def _refuse_misses(quality: Quality, gate: QualityGate) -> None:
     ):
         if change is not None and not -change <= most:
             misses.append(f"{name} falls by {-change:.4g}, allowed {most:g}")
-    if misses:
-        raise ConfigError(
-            "; ".join(misses),
-            code="quality_missed",
-            where="quality gate",
-            hint="Choose a precision nearer to fp32 for the network, the payload or the tables, or allow more",
-        )
+    return "; ".join(misses)
 
 
 def _relative(found: Mapping[str, F32], expected: Mapping[str, F32]) -> npt.NDArray[np.float64]:
@@ -153,18 +178,19 @@ def _relative(found: Mapping[str, F32], expected: Mapping[str, F32]) -> npt.NDAr
     return np.concatenate(parts)
 
 
-def _drawn_differences(
-    exact: FlatPipeline, approximate: Pipeline, samples: Mapping[str, Any] | None
-) -> npt.NDArray[np.float64]:
+def _draw_requests(graph: PlanGraph, samples: Mapping[str, Any] | None) -> Iterator[dict[str, list[Any]]]:
     rng = np.random.default_rng(_SEED)
     rows = {"item": _CANDIDATES, "candidate": _CANDIDATES, "user": 1, "context": 1}
-    parts = []
     for number in range(_REQUESTS):
-        graph = approximate.graph
-        is_sampled = samples is not None and number % 2
-        columns = sample_columns(graph, samples or {}, rows, rng) if is_sampled else draw_columns(graph, rows, rng)
-        parts.append(_relative(run_staged(approximate, columns), exact.run(columns)))
-    return np.concatenate(parts)
+        if samples is not None and number % 2:
+            yield sample_columns(graph, samples, rows, rng)
+        else:
+            yield draw_columns(graph, rows, rng)
+
+
+def _join(answers: Sequence[Mapping[str, F32]]) -> dict[str, F32]:
+    """{output: the values of all requests}; there is at least one."""
+    return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
 
 
 @dataclass(frozen=True)
@@ -211,20 +237,6 @@ def _read_labels(name: str, cells: Sequence[Any]) -> I64:
                 where="quality gate",
             )
     return np.array(cells, np.int64)
-
-
-def _score_records(
-    exact: FlatPipeline, approximate: Pipeline, columns: Mapping[str, list[Any]], count: int
-) -> tuple[dict[str, F32], dict[str, F32]]:
-    """({output: R values} exact, the same approximate): each record is a request of one candidate."""
-    want: dict[str, list[F32]] = {}
-    got: dict[str, list[F32]] = {}
-    for row in range(count):
-        one = {name: [None] for name in column_sides(approximate.graph)} | {n: [c[row]] for n, c in columns.items()}
-        for target, outputs in ((want, exact.run(one)), (got, run_staged(approximate, one))):
-            for name, values in outputs.items():
-                target.setdefault(name, []).append(values)
-    return {n: np.concatenate(v) for n, v in want.items()}, {n: np.concatenate(v) for n, v in got.items()}
 
 
 def _measure_auc(rows: _Records, exact: F32, approximate: F32) -> dict[str, float]:
