@@ -169,7 +169,7 @@ def running(
     thread = threading.Thread(target=run)
     thread.start()
     try:
-        assert not wait_ready or ready.wait(10), failure
+        assert not wait_ready or ready.wait(60), failure
         yield Running(process, port, thread, ready, failure)
     finally:
         process.stop()

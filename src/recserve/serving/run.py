@@ -369,7 +369,7 @@ class _Server(uvicorn.Server):
     """Uvicorn, but a signal that ends it cleanly is not raised again: the exit code says how it ended."""
 
     def __init__(self, app: _Ports, limits: Limits, drain_s: float, companions: list[Companion], crew: Crew) -> None:
-        self._companions, self._drain_s, self._crew = companions, drain_s, crew
+        self._limits, self._companions, self._drain_s, self._crew = limits, companions, drain_s, crew
         config = uvicorn.Config(
             app,
             http=bounded_protocol(limits, app.gates),
@@ -393,9 +393,23 @@ class _Server(uvicorn.Server):
         self.config.ssl = context
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Show signs of life from now on."""
-        self._crew.watch(asyncio.get_running_loop())
-        await super().startup(sockets)
+        """Listen, and show signs of life from now on. A TLS handshake has the time of a head."""
+        loop, config = asyncio.get_running_loop(), self.config
+        self._crew.watch(loop)
+        await self.lifespan.startup()
+
+        def make() -> asyncio.Protocol:
+            kind: Any = config.http_protocol_class
+            made: asyncio.Protocol = kind(config, self.server_state, self.lifespan.state)
+            return made
+
+        timeout_s = None if config.ssl is None else self._limits.head_timeout_s
+        options: Any = {"ssl": config.ssl, "ssl_handshake_timeout": timeout_s, "ssl_shutdown_timeout": timeout_s}
+        self.servers = [
+            await loop.create_server(make, sock=listener, backlog=config.backlog, **options)
+            for listener in sockets or ()
+        ]
+        self.started = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain HTTP and the companions at once, so that all have the same time."""

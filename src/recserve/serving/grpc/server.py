@@ -122,6 +122,10 @@ class GrpcServer:
                 # A client may ask for a sign of life this often without being cut off.
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
                 ("grpc.keepalive_permit_without_calls", 1),
+                # Connections that never become ones, and those whose client is gone without a word.
+                ("grpc.server_handshake_timeout_ms", round(serving.limits.head_timeout_s * 1000)),
+                ("grpc.keepalive_time_ms", 60_000),
+                ("grpc.keepalive_timeout_ms", 20_000),
                 ("grpc.max_metadata_size", serving.limits.max_head_bytes),
             ],
         )

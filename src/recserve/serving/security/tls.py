@@ -82,6 +82,7 @@ class HttpTls:
         self._lock = threading.Lock()
         self.context: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self.context.options |= ssl.OP_NO_RENEGOTIATION
         self.context.set_alpn_protocols(["http/1.1"])
         _load(self.context, files)
         if files.client_authorities:
