@@ -31,6 +31,8 @@ from typing import Any, Final
 from recserve import memory
 
 _log: Final = logging.getLogger("recserve.kernels")
+_ROOT: Final = Path(__file__).parent.parent
+_IMPORT: Final = re.compile(r"^from (recserve\.[\w.]*kernels)\.(\w+) import", re.MULTILINE)
 _WORTH_SHARING: Final = 2
 """Modules without compiled kernels from which on more processes are worth their start."""
 
@@ -67,7 +69,6 @@ class KernelLibrary:
         self._run: Final = run
         self._module_of: Final = {kernel: module for module, names in kernels.items() for kernel in names}
         self._folder: Final = Path(str(importlib.util.find_spec(package).submodule_search_locations[0]))  # type: ignore[union-attr,index]
-        self._import: Final = re.compile(rf"^from {re.escape(package)}\.(\w+) import", re.MULTILINE)
         self._digests: dict[str, str] = {}
         self._modules: dict[str, ModuleType] = {}
         self._compiled: dict[str, Any] = {}
@@ -134,12 +135,14 @@ class KernelLibrary:
         return self._digests[module]
 
     def _sources(self, module: str, found: dict[str, bytes]) -> None:
-        """Add the files that a module of kernels is made of to `found`."""
+        """Add the files that a module of kernels, of this package or another's full name, is made of to `found`."""
         if module not in found:
-            text = (self._folder / f"{module}.py").read_bytes()
+            parts = module.split(".")
+            file = _ROOT.joinpath(*parts) if len(parts) > 1 else self._folder / module
+            text = file.with_suffix(".py").read_bytes()
             found[module] = text
-            for other in self._import.findall(text.decode()):
-                self._sources(other, found)
+            for package, other in _IMPORT.findall(text.decode()):
+                self._sources(other if package == self.package else f"{package}.{other}", found)
 
     def _entry_name(self, module: str) -> str:
         words = [word for word in self.package.split(".") if word not in {"recserve", "kernels"}]

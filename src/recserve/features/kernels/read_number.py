@@ -90,7 +90,7 @@ def _read_exponent(text: Any, position: int, last: int) -> Any:
 
 
 @inner
-def _exact_product(digits: Any, exponent: int) -> Any:
+def exact_product(digits: Any, exponent: int) -> Any:
     """(is decided, digits * 10**exponent as a positive double)."""
     if digits <= np.uint64(1 << 53) and -22 <= exponent <= 22:
         x = np.float64(np.int64(digits))
@@ -277,9 +277,9 @@ def _read_decimal(text: Any, first: int, last: int) -> Any:
             return False, 0.0
     if kept == 0:
         return True, 0.0
-    is_decided, x = _exact_product(digits, exponent - fraction + dropped)
+    is_decided, x = exact_product(digits, exponent - fraction + dropped)
     if is_decided and is_truncated:
-        is_decided, y = _exact_product(digits + np.uint64(1), exponent - fraction + dropped)
+        is_decided, y = exact_product(digits + np.uint64(1), exponent - fraction + dropped)
         is_decided &= x == y
     return True, x if is_decided else _nearest(text, start, end, exponent - fraction)
 

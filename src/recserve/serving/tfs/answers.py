@@ -7,14 +7,15 @@ from typing import Final
 from recserve.serving.dialects import Serving
 from recserve.serving.examples import classifications, examples_to_inputs, regressions
 from recserve.serving.inference import find_signature, run_signature, tensor_model
-from recserve.serving.tfs.documents import Document, read_document
+from recserve.serving.tfs.documents import Document, LiftedDocument, read_document, read_lifted
 from recserve.serving.tfs.errors import WireError
 from recserve.serving.tfs.examples_in import read_examples
 from recserve.serving.tfs.pages import model_metadata, model_status
 from recserve.serving.tfs.routes import Call
-from recserve.serving.tfs.tensors_in import read_inputs
+from recserve.serving.tfs.tensors_in import read_inputs, take_inputs
 from recserve.serving.tfs.tensors_out import write_classifications, write_columns, write_regressions, write_rows
 from recserve.serving.tfs.values import show
+from recserve.signatures import Signature, Tensor
 
 _WORDS: Final = {"classify": "classification", "regress": "regression"}
 
@@ -31,21 +32,31 @@ def answer(serving: Serving, call: Call, body: bytes) -> bytes:
         case "metadata":
             return model_metadata(serving.registry, call)
         case "predict":
-            return predict(serving, call, read_document(body))
+            return predict(serving, call, body)
     return _over_examples(serving, call, read_document(body))
 
 
-def predict(serving: Serving, call: Call, document: Document) -> bytes:
+def predict(serving: Serving, call: Call, body: bytes) -> bytes:
     """Answer a predict call on rows or columns."""
+    document = read_lifted(body) or read_document(body)
     name = _signature_name(document)
     with serving.registry.lease(call.model, call.version, call.label) as leased:
         model = tensor_model(leased)
         signature = find_signature(model, name)
         if not signature.inputs:
             raise WireError(f"Failed to get input map for signature: {name or 'DEFAULT'}")
-        inputs, are_rows = read_inputs(document, signature.inputs)
+        inputs, are_rows = _inputs(document, body, signature)
         outputs = run_signature(model, signature, inputs)
     return write_rows(outputs) if are_rows else write_columns(outputs)
+
+
+def _inputs(document: Document | LiftedDocument, body: bytes, signature: Signature) -> tuple[dict[str, Tensor], bool]:
+    if isinstance(document, LiftedDocument):
+        taken = take_inputs(document, signature.inputs)
+        if taken is not None:
+            return taken
+        document = read_document(body)
+    return read_inputs(document, signature.inputs)
 
 
 def _over_examples(serving: Serving, call: Call, document: Document) -> bytes:
@@ -65,7 +76,7 @@ def _over_examples(serving: Serving, call: Call, document: Document) -> bytes:
     return write_classifications(*classifications(signature, outputs, len(examples)))
 
 
-def _signature_name(document: Document) -> str:
+def _signature_name(document: Document | LiftedDocument) -> str:
     name = document.members.get("signature_name", "")
     if not isinstance(name, str):
         shown = show(document.members)

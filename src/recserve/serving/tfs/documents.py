@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import orjson
 
+from recserve.serving.json_tensors.lift import lift
 from recserve.serving.tfs.errors import WireError
 from recserve.serving.tfs.json_parser import has_equal_keys, parse_exactly, read_standard
 from recserve.serving.tfs.values import show
@@ -54,6 +55,47 @@ def read_document(body: bytes) -> Document:
     if not isinstance(value, dict):
         raise WireError(f"JSON Value: {show(value)} Is not object")
     return Document(value, has_literals)
+
+
+@dataclass(frozen=True)
+class LiftedDocument:
+    """The object of a body of a predict call whose lists of numbers were read already.
+
+    Attributes:
+        members: by key; a block in the place of `inputs` or `instances`, or in the places of members of `inputs`.
+        has_literals: whether `true` or `false` may stand beside the blocks.
+    """
+
+    members: dict[str, Any]
+    has_literals: bool
+
+
+def read_lifted(body: bytes) -> LiftedDocument | None:
+    """Read a body, its lists of numbers by compiled code.
+
+    Returns:
+        None where `read_document` has to: no JSON, no object, equal keys, few numbers, or numbers elsewhere; or a
+        signature name that is none.
+    """
+    lifted = lift(body)
+    if lifted is None:
+        return None
+    try:
+        members = orjson.loads(lifted.rest)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(members, dict) or _count_keys(members) != lifted.rest.count(b":"):
+        return None
+    if not isinstance(members.get("signature_name", ""), str):
+        return None
+    for form in ("inputs", "instances"):
+        value = members.get(form)
+        if isinstance(value, dict) and form == "inputs":
+            members[form] = {name: lifted.take(part) or part for name, part in value.items()}
+        elif block := lifted.take(value):
+            members[form] = block
+    has_literals = b"true" in lifted.rest or b"false" in lifted.rest
+    return LiftedDocument(members, has_literals) if lifted.is_used_up else None
 
 
 def _count_keys(members: dict[str, Any]) -> int:

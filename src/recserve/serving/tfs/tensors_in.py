@@ -15,7 +15,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from recserve.serving.tfs.documents import Document
+from recserve.serving.json_tensors.lift import Block
+from recserve.serving.tfs.documents import Document, LiftedDocument
 from recserve.serving.tfs.errors import WireError
 from recserve.serving.tfs.values import TYPE_NAMES, json_type, show
 from recserve.signatures import Tensor, TensorSpec, numpy_dtype
@@ -64,6 +65,44 @@ def read_inputs(document: Document, specs: Mapping[str, TensorSpec]) -> tuple[di
     if "inputs" in members:
         return _read_columns(members["inputs"], specs, document.has_literals), False
     raise WireError("Missing 'inputs' or 'instances' key")
+
+
+def take_inputs(document: LiftedDocument, specs: Mapping[str, TensorSpec]) -> tuple[dict[str, Tensor], bool] | None:
+    """What `read_inputs` returns for the body of the document; None where only that can tell, or has to refuse."""
+    members = document.members
+    if ("instances" in members) == ("inputs" in members):
+        return None
+    are_rows = "instances" in members
+    value = members["instances" if are_rows else "inputs"]
+    if isinstance(value, Block):
+        if not are_rows if value.is_table else len(specs) > 1:
+            return None
+        columns: Mapping[str, Any] = value.columns if value.is_table else dict.fromkeys(specs, value.columns[""])
+    elif isinstance(value, dict):
+        columns = {name: part for name, part in value.items() if name in specs}
+    else:
+        return None
+    if not {name for name, spec in specs.items() if not spec.is_optional} <= columns.keys() <= specs.keys():
+        return None
+    tensors: dict[str, Tensor] = {}
+    for name, column in columns.items():
+        tensor = _take_tensor(column, specs[name], document.has_literals)
+        if tensor is None:
+            return None
+        tensors[name] = tensor
+    return tensors, are_rows
+
+
+def _take_tensor(column: Any, spec: TensorSpec, has_literals: bool) -> Tensor | None:
+    """The tensor of a block, of its array, or of the plain values of a short list; None where it is none."""
+    if isinstance(column, Block):
+        return None if column.is_table else _numbers_as(column.columns[""], spec.dtype)
+    if isinstance(column, np.ndarray):
+        return _numbers_as(column, spec.dtype)
+    try:
+        return _tensor(column, spec, has_literals)
+    except WireError:
+        return None
 
 
 def _malformed(members: dict[str, Any], problem: str) -> WireError:
@@ -183,11 +222,16 @@ def fast_tensor(value: Any, dtype: str, has_literals: bool) -> Tensor | None:
         return _fast_strings(array)
     if dtype == "bool":
         return array if kind == "b" else None
-    if kind not in "fiu" or has_literals:
+    return None if has_literals else _numbers_as(array, dtype)
+
+
+def _numbers_as(array: Tensor | None, dtype: str) -> Tensor | None:
+    """Numbers of any type as those of a dtype; None where one of them is not such a number."""
+    if array is None or (kind := array.dtype.kind) not in "fiu":
         return None
     if dtype in _FLOATS:
         with np.errstate(over="ignore", under="ignore"):
-            return array.astype(np.float64, copy=False).astype(numpy_dtype(dtype), copy=False)
+            return _packed(array.astype(np.float64, copy=False).astype(numpy_dtype(dtype), copy=False))
     if dtype not in _RANGES:
         return None
     if not array.size:
@@ -195,7 +239,11 @@ def fast_tensor(value: Any, dtype: str, has_literals: bool) -> Tensor | None:
     least, most = _RANGES[dtype]
     if kind == "f" or int(array.min()) < least or int(array.max()) > most:
         return None
-    return array.astype(numpy_dtype(dtype), copy=False)
+    return _packed(array.astype(numpy_dtype(dtype), copy=False))
+
+
+def _packed(array: Tensor) -> Tensor:
+    return array if array.flags.c_contiguous else array.copy()
 
 
 def _fast_strings(array: Tensor) -> Tensor | None:

@@ -1,0 +1,10 @@
+"""Numba kernels over the text of JSON: `kernel(op, run) -> status` over the records of `layout`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+KERNELS: Final[dict[str, tuple[str, ...]]] = {
+    "lift": ("lift_numbers",),
+}
+"""{module of this package: its kernels}."""
