@@ -181,7 +181,7 @@ def test_items_come_from_files_tables_and_rows(bundle: Path, tmp_path: Path) -> 
     for source in (ITEMS, table, table.to_batches()[0], tmp_path / "items.parquet", str(tmp_path / "items.ndjson")):
         ranker = Ranker.open(bundle, items=source, progress=lines.append)
         assert scores(ranker.rank({}, {}, list("abcdef"))) == {name: n for n, name in enumerate("abcdef")}
-    assert lines == ["items: 6 of 6"] * 4 + ["items: 6"]
+    assert [line for line in lines if " made in " not in line] == ["items: 6 of 6"] * 4 + ["items: 6"]
 
 
 def test_a_ranker_without_items_takes_them_later(bundle: Path) -> None:

@@ -96,6 +96,7 @@ def explain_candidate(
     scratches = {rate: pipeline.scratch() for rate in (Rate.REQUEST, Rate.ITEM, Rate.CANDIDATE)}
     for scratch in scratches.values():
         scratch.workspace.keeps_all = True
+    ranker.settle([item_id], row)
     with ranker.store.read() as view:
         ranker.history.fill(view, row)
         cells = {**{name: show_cell(cell) for name, cell in row.items()}, **given, **(item or {})}

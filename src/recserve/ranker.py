@@ -13,9 +13,10 @@ Axes: N candidates, K of the answer, M items of a batch.
 from __future__ import annotations
 
 import itertools
+import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,15 +32,20 @@ from recserve.dtypes import F32, I64
 from recserve.errors import CellError, InvariantError, RequestError
 from recserve.features.ingest import ColumnBatch
 from recserve.network.engine_choice import EngineOptions
+from recserve.network.storing import StoreOptions
+from recserve.row_scores import RowScores
 from recserve.sequence_history import SequenceHistory
+from recserve.signatures import Signature, Tensor
 from recserve.staging.draw import draw_columns
 from recserve.staging.pipeline import CandidateBatch, Pipeline, RequestState, Scratch
 from recserve.staging.tensors import Buffers
+from recserve.store.backlog import Backlog, Loading
 from recserve.store.items import ItemStore
 from recserve.store.layout import PayloadLayout
 from recserve.store.sources import ItemSource, count_items, read_item_batches
 from recserve.store.view import StoreView
 
+_log: Final = logging.getLogger("recserve.ranker")
 ITEM_ID: Final = "item_id"
 PART_ROWS: Final = 2048
 """Candidates that are scored at a time; longer lists are cut into equal parts of at most so many."""
@@ -122,16 +128,19 @@ class Ranker:
         for side in ("user", "context"):
             sides[side] += self.history.keys(side)
         sides["item"] += self.history.columns
+        self._kept: Final = frozenset((ITEM_ID, *sides["item"]))
         self._columns: Final = {side: tuple(dict.fromkeys(columns)) for side, columns in sides.items()}
         layout = PayloadLayout(
             fixed=tuple((column.name, column.width) for column in cuts.fixed),
             ragged=(*((column.name, column.kind) for column in cuts.ragged), *self.history.parts),
+            precisions=tuple(column.precision for column in cuts.fixed),
         )
         self.store: Final = ItemStore(layout, id_kind, capacity)
+        self.backlog: Backlog | None = None
+        self._rows: Final = RowScores(bundle)
         self._idle: deque[_Worker] = deque()
         self._shapes: Final = tuple((column.name, column.shape) for column in cuts.fixed)
 
-            precisions=tuple(column.precision for column in cuts.fixed),
     @classmethod
     def open(
         cls,
@@ -142,6 +151,7 @@ class Ranker:
         verify: bool = True,
         progress: Progress | None = None,
         engine: EngineOptions | None = None,
+        materialise: str = "auto",
     ) -> Ranker:
         """Open a bundle, compute the payloads of all items, and run once, so that the first request is not slow.
 
@@ -152,36 +162,57 @@ class Ranker:
             verify: compare the bundle with its checksums.
             progress: called with a line now and then.
             engine: which engines may run the candidate network; None: as the build chose.
+            materialise: "eager": make all payloads first; "lazy": serve at once, make each at first use and the rest in
+                the background; "auto": lazily what would take longer than the `max_rebuild_s` of the build.
 
         Raises:
             BundleError: the bundle is damaged.
             DataError: the items cannot be read; names the row and the feature.
         """
+        file = str(items) if isinstance(items, str | Path) else None
+        loading = Loading(None if items is None else count_items(items), materialise, file)
         bundle = Bundle.open(path, verify=verify)
         pipeline = bundle.pipeline(threads, engine)
         batches = None if items is None else read_item_batches(items, ITEM_ID)
         first = None if batches is None else next(batches, None)
         is_int = first is not None and str(first.schema.field(ITEM_ID).type).startswith(("int", "uint"))
-        total = None if items is None else count_items(items)
-        ranker = cls(bundle, pipeline, "int64" if is_int else "string", total or 1024)
+        ranker = cls(bundle, pipeline, "int64" if is_int else "string", loading.total or 1024)
         if first is not None and batches is not None:
-            done = 0
-            for batch in itertools.chain([first], batches):
-                try:
-                    done += ranker.upsert_items(batch)
-                except CellError as error:
-                    error.shift(done)
-                    raise error.at(str(items)) if isinstance(items, str | Path) else error from None
-                if progress is not None:
-                    progress(f"items: {done:,}" + (f" of {total:,}" if total else ""))
+            ranker._load(itertools.chain([first], batches), loading, progress or (lambda _: None))
         ranker.warm()
+        if ranker.backlog is not None:
+            ranker.backlog.start(progress or _log.info)
         return ranker
+
+    def _load(self, batches: Iterator[pa.RecordBatch], loading: Loading, say: Progress) -> None:
+        """Make the payloads of all items, or put what would take too long into the backlog."""
+        storing = self.bundle.split.report.storing
+        max_s = (StoreOptions() if storing is None else storing.options).max_rebuild_s
+        left: list[pa.RecordBatch] = []
+        start, done = time.perf_counter(), 0
+        for batch in batches:
+            if left or loading.is_over(time.perf_counter() - start, done, max_s):
+                left.append(batch.select([name for name in batch.schema.names if name in self._kept]))
+                self.store.count_change()
+                continue
+            try:
+                done += self.upsert_items(batch)
+            except CellError as error:
+                error.shift(done)
+                raise error.at(loading.file) if loading.file is not None else error from None
+            say(f"items: {done:,}" + (f" of {loading.total:,}" if loading.total else ""))
+        later = sum(map(len, left))
+        say(f"items: {done:,} made in {time.perf_counter() - start:.2f} s, {later:,} left to be made later")
+        if left:
+            self.backlog = Backlog(self.store, left, self._make, ITEM_ID)
 
     def warm(self) -> None:
         """Rank drawn requests, so that no request meets code, a kernel or an engine for the first time."""
         self.pipeline.warm()
         rng = np.random.default_rng(0)
         row = {column: cells[0] for column, cells in draw_columns(self.pipeline.graph, {}, rng).items()}
+        if self.backlog is not None:
+            self.backlog.fill_next(2)
         known: list[ItemId] = list(self.store.ids()[:2])
         every_form: list[Any] = [known or [0], ["no such item"], np.array([0])]
         for candidates in every_form:
@@ -190,6 +221,7 @@ class Ranker:
             joined = {column for _, columns in self.history.joins for column in columns}
             bare = {column: cell for column, cell in row.items() if column not in joined}
             bare |= {key: known or [0] for side in ("user", "context") for key in self.history.keys(side)}
+            self.settle([], bare)
             with self.store.read() as view:
                 self.history.fill(view, bare)
 
@@ -211,13 +243,28 @@ class Ranker:
             "score": self.bundle.score.text,
             "outputs": list(self.pipeline.outputs),
             "columns": {side: list(columns) for side, columns in self._columns.items()},
-            "items": len(self.store),
+            "items": len(self.store) + (0 if self.backlog is None else len(self.backlog)),
+            "items_to_make": 0 if self.backlog is None else len(self.backlog),
+            "items_refused": 0 if self.backlog is None else self.backlog.refused,
             "item_id": self.store.id_kind,
             "item_epoch": self.store.item_epoch,
+            "precision": self.bundle.manifest.precision,
+            "tables": {name: table.describe() for name, table in self.bundle.tables.items()},
             "bytes_per_item": {part: round(size, 1) for part, size in self.store.bytes_per_item().items()},
             "plan_digest": self.bundle.manifest.plan_digest,
             "recserve_version": self.bundle.manifest.recserve_version,
         }
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]:
+        """How protocols of tensors ask the model, on rows that bring all raw columns; see `recserve.row_scores`."""
+        return self._rows.signatures
+
+    def run(
+        self, signature: str, inputs: Mapping[str, Tensor], outputs: Sequence[str] | None = None
+    ) -> dict[str, Tensor]:
+        """Score rows as `RowScores.run` does, by the flat pipeline and without the items."""
+        return self._rows.run(signature, inputs, outputs, self.pause)
 
     def rank(
         self,
@@ -245,10 +292,9 @@ class Ranker:
         start = time.perf_counter_ns()
         listed = read_candidates(candidates, self._columns["candidate"])
         if top_k is not None and (not isinstance(top_k, int | np.integer) or isinstance(top_k, bool) or top_k < 1):
-            "precision": self.bundle.manifest.precision,
-            "tables": {name: table.describe() for name, table in self.bundle.tables.items()},
             raise RequestError(f"expected a positive integer, got {top_k!r}", code="bad_top_k", where="top_k")
         row = self.read_cells(user, context)
+        self.settle(listed.ids, row)
         with self._borrow_worker() as worker, self.store.read() as view:
             self.history.fill(view, row)
             columns = self.pipeline.request.read_row(row)
@@ -391,20 +437,47 @@ class Ranker:
         """
         table = pa.Table.from_batches(list(read_item_batches(items, ITEM_ID)) or _NO_ITEMS).combine_chunks()
         for batch in table.to_batches():  # one, or none for no rows
-            columns = self.pipeline.item.read_columns(batch, len(batch))
-            kept = self.history.keep_columns(batch)
-            ids = batch.column(batch.schema.get_field_index(ITEM_ID))
-            with self._borrow_worker() as worker:
-                payloads = self.pipeline.item.make_payloads(worker.item, columns, len(batch))
-                self.store.upsert_rows(ids, payloads.fixed, np.vstack([payloads.ragged, kept.values]))
+            with self._make(batch) as write:
+                if self.backlog is None:
+                    write(True)
+                else:
+                    self.backlog.replace(batch.column(batch.schema.get_field_index(ITEM_ID)), write)
         return len(table)
+
+    @contextmanager
+    def _make(self, batch: pa.RecordBatch) -> Iterator[Callable[[bool], None]]:
+        """Make the payloads of items; what it yields writes them, and tells whether that is a change of the items."""
+        columns = self.pipeline.item.read_columns(batch, len(batch))
+        kept = self.history.keep_columns(batch)
+        ids = batch.column(batch.schema.get_field_index(ITEM_ID))
+        with self._borrow_worker() as worker:
+            payloads = self.pipeline.item.make_payloads(worker.item, columns, len(batch))
+            ragged = np.vstack([payloads.ragged, kept.values])
+            yield lambda is_change: self.store.upsert_rows(ids, payloads.fixed, ragged, is_change=is_change)
 
     def delete_items(self, ids: Any) -> int:
         """Delete items, all at once; unknown ids are ignored. Returns how many were deleted."""
+        self.settle(ids)
         return self.store.delete(ids)
 
+    def settle(self, ids: Any, row: Mapping[str, Any] | None = None) -> None:
+        """Have the payloads made of items that are still in the backlog: to be called before a view is opened.
+
+        Args:
+            ids: of items.
+            row: cells of a request, whose histories name more.
+
+        Raises:
+            DataError: ids that are neither strings nor integers.
+        """
+        if self.backlog is not None and len(self.backlog):
+            self.backlog.settle(ids)
+            self.history.settle(self.backlog, row or {})
+
     def close(self) -> None:
-        """Give back scratch memory; the ranker must not be used after."""
+        """End the making of payloads and give back scratch memory; the ranker must not be used after."""
+        if self.backlog is not None:
+            self.backlog.stop()
         self._idle.clear()
 
 

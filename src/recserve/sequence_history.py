@@ -26,6 +26,7 @@ from recserve.features.ingest import named_column
 from recserve.features.kernels import layout as at
 from recserve.features.kernels.cell_text import measure_texts, write_texts
 from recserve.features.sequence_join import SequenceJoin
+from recserve.store.backlog import Backlog
 from recserve.store.kernels.steps import copy_steps, measure_steps
 from recserve.store.view import StoreView
 
@@ -103,6 +104,20 @@ class SequenceHistory:
             value[memory.ENDS] = starts.ctypes.data + 8
             keep += (data, token_offsets, starts)
         return KeptColumns(values, keep)
+
+    def settle(self, backlog: Backlog, row: Mapping[str, Any]) -> None:
+        """Have the items made that `fill` will join to the cells of a request.
+
+        Raises:
+            DataError: as `fill`.
+        """
+        for join, columns in self.joins:
+            ids = _read_ids(row.get(join.key), join) if not columns.keys() <= row.keys() else []
+            if ids:
+                try:
+                    backlog.settle(ids)
+                except DataError as error:
+                    raise error.at(f"column {join.key!r}") from None
 
     def fill(self, view: StoreView, row: dict[str, Any]) -> None:
         """Put the joined columns into the cells of a request. What the request carries itself stays.

@@ -90,7 +90,12 @@ class ItemStore:
     @property
     def item_epoch(self) -> int:
         """Number of changes so far; a bulk is one, and what changes nothing is none."""
-        return self._state.epoch
+        return self._state.changes
+
+    def count_change(self) -> None:
+        """Count a change of items whose payloads follow as fills."""
+        with self._writing:
+            self._publish(replace(self._state, fills=self._state.fills - 1))
 
     def read(self) -> StoreView:
         """A view of the items as they are now; close it, or use it in a `with` statement."""
@@ -119,13 +124,16 @@ class ItemStore:
         state = self._state
         return {part: size / max(1, state.count) for part, size in state.size_bytes().items()}
 
-    def upsert_rows(self, ids: ItemIds, fixed: F32 | None = None, ragged: RaggedParts = None) -> None:
+    def upsert_rows(
+        self, ids: ItemIds, fixed: F32 | None = None, ragged: RaggedParts = None, *, is_change: bool = True
+    ) -> None:
         """Insert items or replace them whole, all at once for readers. Of an id that occurs twice, the last counts.
 
         Args:
             ids: N ids, strings or integers.
             fixed: float32[N, W] in order of the layout; None where it has no fixed parts.
             ragged: value-table rows int64[R, FIELDS] whose row n is that of item n, or one Ragged for each part.
+            is_change: False for payloads of items that readers know already, which the item epoch does not count.
 
         Raises:
             DataError: an id that the store cannot hold.
@@ -141,16 +149,17 @@ class ItemStore:
             self._make_room(count, column, payloads)
             slots = np.full(len(column), -1, np.int64)
             slots[~is_repeated] = self._take_slots(count)
-            self._write(column, payloads, slots)
+            self._write(column, payloads, slots, int(not is_change))
 
-    def _write(self, column: IdColumn, payloads: Payloads, slots: I64) -> None:
+    def _write(self, column: IdColumn, payloads: Payloads, slots: I64, fills: int) -> None:
         state = self._state
         epoch = state.epoch + 1
         replaced = np.empty(len(slots), np.int64)
         write_payloads(state.place, self._heaps, slots, payloads.fixed, self.layout.places, payloads.values)
         counts = link(state.place, self._heaps[-1], column.data, column.offsets, slots, epoch, replaced)
         self._used_entries += int(counts[1])
-        self._publish(replace(state, epoch=epoch, count=state.count + int(counts[0])))
+        count = state.count + int(counts[0])
+        self._publish(replace(state, epoch=epoch, count=count, fills=state.fills + fills))
         self._retire(replaced[replaced >= 0], is_linked=False)
 
     def delete(self, ids: ItemIds) -> int:

@@ -94,6 +94,7 @@ class State:
         heaps: R of ragged parts, then that of the ids.
         place: int64[WHERE_FIELDS], for kernels.
         ragged: int64[R, FIELDS], value-table rows without starts and ends.
+        fills: epochs that changed no item for readers: see `ItemStore.upsert_rows`.
     """
 
     epoch: int
@@ -105,6 +106,12 @@ class State:
     heaps: tuple[Heap, ...]
     place: I64
     ragged: I64
+    fills: int = 0
+
+    @property
+    def changes(self) -> int:
+        """The item epoch: changes of items so far."""
+        return self.epoch - self.fills
 
     @classmethod
     def allocate(cls, layout: PayloadLayout, capacity: int, sizes: I64) -> State:
@@ -152,7 +159,7 @@ class State:
     def with_heaps(self, heaps: tuple[Heap, ...]) -> State:
         """The same state with heaps replaced by larger copies."""
         state = State.of(self.layout, self.entries, self.records, self.rows, heaps)
-        return replace(state, epoch=self.epoch, count=self.count)
+        return replace(state, epoch=self.epoch, count=self.count, fills=self.fills)
 
     def live(self) -> I64:
         """int64[count]: the slots of its items, in no particular order."""
@@ -204,7 +211,7 @@ def repacked(state: State, heaps: I64, capacity: int, room: I64) -> tuple[State,
     fresh = State.allocate(state.layout, capacity, sizes + room)
     table = heap_table(fresh)
     repack(state.place, heaps, live, fresh.place, table)
-    return replace(fresh, epoch=state.epoch, count=len(live)), table
+    return replace(fresh, epoch=state.epoch, count=len(live), fills=state.fills), table
 
 
 def _aligned(size_bytes: int) -> U8:

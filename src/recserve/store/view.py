@@ -55,7 +55,7 @@ class StoreView:
     @property
     def item_epoch(self) -> int:
         """Changes applied before the view was made."""
-        return self._pinned.epoch
+        return self._pinned.changes
 
     @property
     def layout(self) -> PayloadLayout:
