@@ -3,13 +3,15 @@
 Features, lookups and the gather of payloads are left out. A staged request runs the request part once and the candidate
 part on N candidates whose item tensors are at hand; a flat one runs the network as exported on N rows of each input.
 
-- `flat`: ONNX Runtime, PyTorch eager, OpenVINO in fp32 and bf16, and on request torch.compile.
+- `flat`: ONNX Runtime, PyTorch eager, OpenVINO in fp32 and bf16; with --compile also torch.compile and AOTInductor.
 - `staged`: ONNX Runtime in one call, and in each engine and precision the way that measuring chose.
 
 The floor is the staged operations at the speed of a large matrix product in that precision, plus the item tensors'
 bytes at the speed of a copy, all measured in the same run. The difference is the largest of any output against flat
-ONNX Runtime in fp32, relative to max(1, |value|); the order is the AUC of the scores against the better half of the
-exact ones.
+ONNX Runtime in fp32, relative to max(1, |value|). The AUC is that of the first output on labels of a drawn teacher,
+which the network was trained on for a moment (`network_subjects`); its change is against flat ONNX Runtime in fp32.
+
+With --tail each model answers many requests of T1's mixed sizes instead.
 """
 
 from __future__ import annotations
@@ -19,10 +21,10 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
+import logging
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,20 +33,19 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from network_models import NETWORKS, STEPS
-from recserve import FeatureSet
+from network_peers import BASE, Loaded, Run, flat_variants
+from network_subjects import Array, Request, StagedNetwork, Subject, Teacher, prepare
+from network_tail import measure_tail
 from recserve.errors import RecserveError
 from recserve.network import session_openvino
-from recserve.network.blocks import BlockRunner
-from recserve.network.engine_choice import EngineOptions, measure
+from recserve.network.engine_choice import EngineOptions, list_ways, measure
 from recserve.network.engines import EngineChoice, open_engine
-from recserve.network.model import Network
+from recserve.network.quantise import RangeObserver
 from recserve.network.session import Session
-from recserve.network.split import SplitNetwork, split_network
 from recserve.rates import Rate
-from recserve.staging.cuts import NetworkInput, input_rates, match_inputs
+from recserve.staging.cuts import NetworkInput
 from recserve.staging.quality import auc
 from recserve.staging.tensors import longest_steps
-from recserve.training.export import export_module
 from results import (
     Case,
     make_header,
@@ -55,81 +56,23 @@ from results import (
     time_in_turns,
     write_json,
 )
-from workloads import Workload
 
-Array = np.ndarray[Any, Any]
-Feeds = dict[str, Array]
 SIZES: Final = (500,)
-_STAGED: Final = (("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16"))
+_STAGED: Final = (
+    ("onnxruntime", "fp32"),
+    ("onnxruntime", "int8"),
+    ("openvino", "fp32"),
+    ("openvino", "bf16"),
+    ("openvino", "int8"),
+)
+_JUDGED: Final = (8, 250)
+"""Requests, and candidates of each, on which the AUC is measured."""
+_TRAFFIC: Final = {165: "T2", 2048: "T3"}
 
 
-@dataclass
-class Subject:
-    """One network, exported and split."""
-
-    name: str
-    module: torch.nn.Module
-    flat: Network
-    split: SplitNetwork
-    inputs: tuple[NetworkInput, ...]
-
-    def draw(self, size: int, rng: np.random.Generator) -> tuple[Feeds, Feeds, Feeds]:
-        """(item inputs [N, ...], request inputs [1, ...], candidate inputs [N, ...])."""
-        rates = input_rates(self.inputs)
-        feeds: dict[Rate, Feeds] = {rate: {} for rate in Rate}
-        for name, spec in self.flat.inputs.items():
-            rows = 1 if rates[name] is Rate.REQUEST else size
-            shape = [rows, *(d if isinstance(d, int) else STEPS for d in spec.dims[1:])]
-            is_length = spec.dtype == "int64"
-            array = np.full(shape, STEPS) if is_length else rng.normal(size=shape, scale=0.3)
-            feeds[rates[name]][name] = array.astype(spec.dtype)
-        return feeds[Rate.ITEM], feeds[Rate.REQUEST], feeds[Rate.CANDIDATE]
-
-
-def prepare(workload: Workload, folder: Path) -> Subject:
-    """Export and split a network."""
-    features = FeatureSet.from_fg_json({"features": workload.entries})
-    torch.manual_seed(0)
-    module = workload.build(features.outputs).eval()
-    flat = Network.load(export_module(module, features.outputs, folder))
-    inputs = match_inputs(features.graph, flat)
-    return Subject(workload.name, module, flat, split_network(flat, input_rates(inputs)), inputs)
-
-
-class Staged:
-    """The request part and the candidate part, as a server runs them."""
-
-    def __init__(self, subject: Subject, choice: EngineChoice, feeds: tuple[Feeds, Feeds, Feeds]) -> None:
-        items, self._request, candidates = feeds
-        split = subject.split
-        self.choice = choice
-        self._session = None if split.request is None else Session(split.request.model)
-        stored = items | (
-            {} if split.item is None else Session(split.item.model).run(_needed(items, split.item.inputs))
-        )
-        crossings = split.crossings
-        self._known = {n: stored[n] for n, rate in crossings.items() if rate is Rate.ITEM} | candidates
-        self._needed = {} if split.request is None else _needed(self._request, split.request.inputs)
-        self._runner = BlockRunner(split.candidate, open_engine(split.candidate.model, choice), choice)
-        self._rows = len(next(iter(self._known.values())))
-
-    def run(self) -> dict[str, Array]:
-        """The outputs of one request."""
-        tensors = self._request | self._known
-        if self._session is not None:
-            tensors |= self._session.run(self._needed)
-        return self._runner.run(tensors, self._rows)
-
-
-def _needed(feeds: Feeds, names: Mapping[str, Any]) -> Feeds:
-    return {name: feeds[name] for name in names}
-
-
-def choose_ways(subject: Subject, size: int, seconds: float) -> list[EngineChoice]:
-    """The default, and the fastest way of each engine and precision that runs here."""
-    from recserve.network.engine_choice import list_ways
-
-    longest = longest_steps([entry for entry in subject.inputs if entry.rate is not Rate.ITEM])
+def choose_ways(subject: Subject, size: int, seconds: float, seed: int) -> list[EngineChoice]:
+    """The default, and the fastest way of each engine and precision that runs here; each has so many seconds."""
+    longest = _longest(subject.inputs)
     part = subject.split.candidate
     found = [EngineChoice()]
     for engine, precision in _STAGED:
@@ -137,7 +80,8 @@ def choose_ways(subject: Subject, size: int, seconds: float) -> list[EngineChoic
         try:
             if precision == "bf16" and not session_openvino.computes_in("bf16"):
                 continue
-            ways = list_ways(part, options, precision, longest)
+            ranges = subject.calibrate(np.random.default_rng(seed + 1)) if precision == "int8" else ()
+            ways = list_ways(part, options, precision, longest, ranges)
             us = measure(part, ways, options, STEPS)
         except RecserveError as error:
             print(f"{subject.name}: {engine} {precision} is left out: {error}", flush=True)
@@ -151,126 +95,184 @@ def choose_ways(subject: Subject, size: int, seconds: float) -> list[EngineChoic
     return found
 
 
-def flat_variants(
-    subject: Subject, feeds: tuple[Feeds, Feeds, Feeds], *, compiles: bool
-) -> dict[str, Callable[[], dict[str, Array]]]:
-    """What runs the network as exported, on tiled inputs."""
-    rows = max(len(array) for part in feeds for array in part.values())
-    every = feeds[0] | feeds[1] | feeds[2]
-    tiled = {n: np.ascontiguousarray(np.broadcast_to(a, (rows, *a.shape[1:]))) for n, a in every.items()}
-    needed = {name: tiled[name] for name in subject.flat.inputs}
-    model = subject.flat.to_bytes()
-    session = Session(model)
-    variants: dict[str, Callable[[], dict[str, Array]]] = {"flat onnxruntime fp32": lambda: session.run(needed)}
-    tensors = {name: torch.from_numpy(array.copy()) for name, array in tiled.items()}
-
-    def eager(module: Any) -> Callable[[], dict[str, Array]]:
-        def run() -> dict[str, Array]:
-            with torch.inference_mode():
-                return {name: out.numpy() for name, out in module(tensors).items()}
-
-        return run
-
-    variants["flat torch fp32"] = eager(subject.module)
-    if compiles:
-        variants["flat torch.compile fp32"] = eager(torch.compile(subject.module))
-    for precision in ("fp32", "bf16"):
-        if session_openvino.computes_in(precision):
-            loaded = session_openvino.OpenVinoSession(model, precision)
-            variants[f"flat openvino {precision}"] = lambda loaded=loaded: loaded.run(needed)  # type: ignore[misc]
-    return variants
+def _longest(inputs: tuple[NetworkInput, ...]) -> list[int | None]:
+    return list(longest_steps([entry for entry in inputs if entry.rate is not Rate.ITEM]))
 
 
-def run_subject(subject: Subject, size: int, options: argparse.Namespace, ceilings: Mapping[str, float]) -> list[Case]:
+class Judge:
+    """AUC of a way to run a network, on requests whose labels a teacher gave."""
+
+    def __init__(self, subject: Subject, teacher: Teacher, seed: int) -> None:
+        rng = np.random.default_rng(seed + 2)
+        requests, size = _JUDGED
+        self._subject = subject
+        self._requests = [subject.draw(size, rng) for _ in range(requests)]
+        self._labels = np.concatenate([teacher.label(subject.tile(request), rng) for request in self._requests])
+        session = Session(subject.flat.to_bytes())
+        self.exact = self._auc([session.run(subject.tile(request)) for request in self._requests])
+
+    def judge(self, variant: str, choice: EngineChoice | None) -> dict[str, float]:
+        """{auc, auc_change} of a staged choice or a flat variant in bf16; empty for what is as exact as the base."""
+        if choice is not None:
+            staged = StagedNetwork(self._subject.split, choice)
+            found = [staged.run(*staged.store(request)) for request in self._requests]
+        elif variant.endswith("bf16"):
+            flat = session_openvino.OpenVinoSession(self._subject.flat.to_bytes(), "bf16")
+            found = [flat.run(self._subject.tile(request)) for request in self._requests]
+        else:
+            return {}
+        value = self._auc(found)
+        return {"auc": value, "auc_change": value - self.exact}
+
+    def _auc(self, answers: list[dict[str, Array]]) -> float:
+        name = next(iter(answers[0]))
+        scores = np.concatenate([np.asarray(answer[name], np.float32).ravel() for answer in answers])
+        value = auc(self._labels, scores)
+        return float("nan") if value is None else value
+
+
+def run_subject(
+    subject: Subject, teacher: Teacher, size: int, options: argparse.Namespace, ceilings: Mapping[str, float]
+) -> list[Case]:
     """All variants of one network at N = `size`, in turns."""
-    feeds = subject.draw(size, np.random.default_rng(options.seed))
-    variants = flat_variants(subject, feeds, compiles=options.compile)
-    for choice in choose_ways(subject, size, options.seconds / 2):
-        staged = Staged(subject, choice, feeds)
-        variants[f"staged {choice.label}"] = staged.run
-    exact = variants["flat onnxruntime fp32"]()
+    request: Request = subject.draw(size, np.random.default_rng(options.seed))
+    variants: dict[str, Run] = flat_variants(subject, subject.tile(request), compiles=options.compile)
+    choices: dict[str, EngineChoice] = {}
+    for choice in choose_ways(subject, size, options.seconds / len(_STAGED), options.seed):
+        staged = StagedNetwork(subject.split, choice)
+        stored, shared = staged.store(request)
+        name = f"staged {choice.label}"
+        choices[name] = choice
+        variants[name] = _Bound(staged, stored, shared)
+    exact = variants[BASE]()
     answers = {name: run() for name, run in variants.items()}
     taken = time_in_turns(variants, options.seconds)
-    base = float(np.median(taken["flat onnxruntime fp32"]))
-    report = subject.split.report
-    work = report.flops.get(Rate.REQUEST, 0) + report.flops.get(Rate.CANDIDATE, 0) * size
+    base = float(np.median(taken[BASE]))
+    judge = Judge(subject, teacher, options.seed)
     cases: list[Case] = []
     for name, values in taken.items():
         p50 = float(np.median(values))
-        case: Case = {"case": subject.name, "variant": name, "traffic": "T4", "n": size, "p50_us": p50}
-        case |= {"p99_us": float(np.quantile(values, 0.99)), "us_per_candidate": p50 / size, "calls": len(values)}
-        case |= {"items_per_s_core": size / p50 * 1e6, "ratio_to_flat": base / p50}
-        case |= compare(answers[name], exact)
-        if name.startswith("staged"):
-            peak = ceilings["bf16" if "bf16" in name else "fp32"]
-            case["floor_us"] = 1e6 * (work / peak + report.item_bytes * size / ceilings["copy"])
-            case["item_bytes"] = report.item_bytes
+        case: Case = {"case": subject.name, "variant": name, "traffic": _TRAFFIC.get(size, "T4"), "n": size}
+        case |= {"p50_us": p50, "p99_us": float(np.quantile(values, 0.99)), "us_per_candidate": p50 / size}
+        case |= {"items_per_s_core": size / p50 * 1e6, "ratio_to_flat": base / p50, "calls": len(values)}
+        case |= {"max_difference": compare(answers[name], exact), "base_auc": judge.exact}
+        case |= judge.judge(name, choices.get(name))
+        if name in choices:
+            case |= _floor(subject, choices[name], size, ceilings)
         cases.append(case)
     return cases
 
 
-def compare(found: Mapping[str, Array], exact: Mapping[str, Array]) -> dict[str, float]:
-    """How far the outputs are from the exact ones, and whether they order the candidates alike."""
-    difference = max(float(np.max(np.abs(found[n] - w) / np.maximum(1, np.abs(w)))) for n, w in exact.items())
-    name = next(iter(exact))
-    want = exact[name].ravel()
-    order = auc((want > np.median(want)).astype(np.int64), np.asarray(found[name].ravel(), np.float32))
-    return {"max_difference": difference} | ({} if order is None else {"order_auc": order})
+class _Bound:
+    """A staged network on one request."""
+
+    def __init__(self, staged: StagedNetwork, stored: dict[str, Array], shared: dict[str, Array]) -> None:
+        self._staged, self._stored, self._shared = staged, stored, shared
+
+    def __call__(self) -> dict[str, Array]:
+        return self._staged.run(self._stored, self._shared)
 
 
-def measure_bf16() -> float:
-    """Operations a second of one core in a large product in bfloat16; 0 where the processor has none."""
+def _floor(subject: Subject, choice: EngineChoice, size: int, ceilings: Mapping[str, float]) -> Case:
+    report = subject.split.report
+    work = report.flops.get(Rate.REQUEST, 0) / ceilings["fp32"]
+    work += report.flops.get(Rate.CANDIDATE, 0) * size / ceilings[choice.precision]
+    moved = report.item_bytes * size / ceilings["copy"]
+    return {"floor_us": 1e6 * (work + moved), "item_bytes": report.item_bytes}
+
+
+def compare(found: Mapping[str, Array], exact: Mapping[str, Array]) -> float:
+    """How far the outputs are from the exact ones: the largest difference, relative to max(1, |exact|)."""
+    return max(float(np.max(np.abs(found[n] - w) / np.maximum(1, np.abs(w)))) for n, w in exact.items())
+
+
+def measure_product(precision: str) -> float:
+    """Operations a second of one core in a large product in a precision, in OpenVINO; float32's where it has none."""
     if not session_openvino.computes_in("bf16"):
-        return 0.0
+        return measure_flops()
     size = 1024
     weight = numpy_helper.from_array(np.random.default_rng(0).normal(size=(size, size)).astype(np.float32), "w")
     values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", size]) for n in ("x", "y")]
     graph = helper.make_graph(
         [helper.make_node("MatMul", ["x", "w"], ["y"])], "product", values[:1], values[1:], [weight]
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    session = session_openvino.OpenVinoSession(model.SerializeToString(), "bf16")
-    feeds = {"x": np.ones((size, size), np.float32)}
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
+    feeds = {"x": np.random.default_rng(1).normal(size=(size, size)).astype(np.float32)}
+    observer = RangeObserver(model)
+    observer.observe(feeds)
+    ranges = observer.ranges if precision == "int8" else ()
+    session = open_engine(model, EngineChoice("openvino", precision, ranges=ranges))
+    run = Loaded(session.run, feeds)
     best = 1e9
-    for _ in range(12):
+    for _ in range(20):
         start = time.perf_counter()
-        session.run(feeds)
+        run()
         best = min(best, time.perf_counter() - start)
     return 2 * size**3 / best
 
 
 def main() -> None:
     """Run it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = [workload.name for workload in NETWORKS]
-    parser.add_argument("--models", nargs="+", choices=names, default=names)
-    parser.add_argument("--sizes", nargs="+", type=int, default=list(SIZES), help="candidates of a request (T4)")
-    parser.add_argument(
-        "--seconds", type=float, default=4.0, help="of all variants of a model; half of it to choose ways"
-    )
-    parser.add_argument("--compile", action="store_true", help="also torch.compile, which needs a C++ compiler")
-    parser.add_argument("--json", type=Path, help="write the results to this file")
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
+    options = _parse()
+    logging.getLogger("torch").setLevel(logging.ERROR)
     pin_to_one_core()
     torch.set_num_threads(1)
-    ceilings = {"fp32": measure_flops(), "bf16": measure_bf16(), "copy": measure_bandwidth()}
+    ceilings = {"fp32": measure_flops(), "copy": measure_bandwidth()}
+    ceilings |= {precision: measure_product(precision) for precision in ("bf16", "int8")}
     header = make_header(options.seed) | {
         "ceiling_gflops": ceilings["fp32"] / 1e9,
         "ceiling_bf16_gflops": ceilings["bf16"] / 1e9,
+        "ceiling_int8_gflops": ceilings["int8"] / 1e9,
         "ceiling_gb_per_s": ceilings["copy"] / 1e9,
         "openvino": session_openvino.version(),
+        "trained_s": options.train,
     }
     cases: list[Case] = []
     for workload in NETWORKS:
         if workload.name not in options.models:
             continue
         with tempfile.TemporaryDirectory() as folder:
-            subject = prepare(workload, Path(folder))
-            for size in options.sizes:
-                cases += run_subject(subject, size, options, ceilings)
+            rng = np.random.default_rng(options.seed)
+            subject, teacher = prepare(workload, Path(folder), options.train, rng)
+            if options.tail:
+                found = run_tail(subject, options)
+                print_tail(found)
+            else:
+                found = [c for size in options.sizes for c in run_subject(subject, teacher, size, options, ceilings)]
+                print_cases(header, found)
+        cases += found
         write_json(options.json, header, cases)
-        print_cases(header, [case for case in cases if case["case"] == workload.name])
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = [workload.name for workload in NETWORKS]
+    parser.add_argument("--models", nargs="+", choices=names, default=names)
+    parser.add_argument("--sizes", nargs="+", type=int, default=list(SIZES), help="candidates of a request")
+    parser.add_argument("--seconds", type=float, default=6.0, help="to choose ways, and again to time all of a model")
+    parser.add_argument("--train", type=float, default=3.0, help="CPU seconds of training; 0: drawn weights")
+    parser.add_argument("--compile", action="store_true", help="also what needs a C++ compiler: about a minute a model")
+    parser.add_argument("--tail", action="store_true", help="requests of T1's mixed sizes, in the fastest exact way")
+    parser.add_argument("--requests", type=int, default=10_000, help="of --tail")
+    parser.add_argument("--json", type=Path, help="write the results to this file")
+    parser.add_argument("--seed", type=int, default=1)
+    return parser.parse_args()
+
+
+def run_tail(subject: Subject, options: argparse.Namespace) -> list[Case]:
+    """The fastest way of each engine and precision over mixed sizes."""
+    chosen = choose_ways(subject, 270, options.seconds / len(_STAGED), options.seed)
+    return [measure_tail(subject, choice, options.requests, options.seed) for choice in chosen]
+
+
+def print_tail(cases: list[Case]) -> None:
+    """The slowest requests of one model."""
+    for c in cases:
+        print(
+            f"{c['case']:>20} {c['variant']:<36} p50 {c['p50_us']:9,.0f} µs  p99 {c['p99_us']:9,.0f}  "
+            f"p99.9 {c['p999_us']:9,.0f}  {c['tail_ratio']:.2f} × median  {c['spike_ratio']:.2f} × those of its size",
+            flush=True,
+        )
 
 
 def print_cases(header: Mapping[str, Any], cases: list[Case]) -> None:
@@ -284,11 +286,11 @@ def print_cases(header: Mapping[str, Any], cases: list[Case]) -> None:
             f"{c['floor_us']:,.0f}" if "floor_us" in c else "",
             f"{c['item_bytes']:,}" if "item_bytes" in c else "",
             f"{c['max_difference']:.1e}",
-            f"{c['order_auc']:.4f}" if "order_auc" in c else "",
+            f"{c['auc_change']:+.5f} of {c['base_auc']:.3f}" if "auc_change" in c else "",
         ]
         for c in cases
     ]
-    columns = ["case", "µs", "µs/candidate", "ratio", "floor µs", "bytes/item", "difference", "order"]
+    columns = ["case", "µs", "µs/candidate", "ratio", "floor µs", "bytes/item", "difference", "AUC change"]
     print_table(f"{header['machine']['cpu']}, one core, commit {header['commit']}", columns, rows)
 
 

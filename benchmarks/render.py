@@ -24,7 +24,7 @@ def render(documents: list[dict[str, Any]]) -> str:
     for document in documents:
         cases: list[Case] = document["results"]
         is_ranking = any("network_ratio_to_flat" in case for case in cases)
-        is_network = any("max_difference" in case for case in cases)
+        is_network = any("max_difference" in case or "tail_ratio" in case for case in cases)
         table = _ranking if is_ranking else _network if is_network else _features
         parts += [_describe_run(document["header"]), table(cases)]
     return "\n\n".join(parts)
@@ -34,10 +34,11 @@ def _describe_run(header: dict[str, Any]) -> str:
     machine, versions = header["machine"], ", ".join(f"{k} {v}" for k, v in header["versions"].items())
     ceilings = ""
     if "ceiling_gflops" in header:
-        ceilings = (
-            f" Ceilings in this run: {header['ceiling_gflops']:.0f} GFLOP/s (matrix product), "
-            f"{header['ceiling_gb_per_s']:.1f} GB/s (copy)."
-        )
+        speeds = [f"{header['ceiling_gflops']:.0f} GFLOP/s (matrix product)"]
+        for precision in ("bf16", "int8"):
+            if f"ceiling_{precision}_gflops" in header:
+                speeds.append(f"{header[f'ceiling_{precision}_gflops']:.0f} (the same in {precision})")
+        ceilings = f" Ceilings in this run: {', '.join(speeds)}, {header['ceiling_gb_per_s']:.1f} GB/s (copy)."
     return f"{machine['cpu']}, one core; commit {header['commit']}, seed {header['seed']}; {versions}.{ceilings}"
 
 
@@ -98,19 +99,38 @@ def _network(cases: list[Case]) -> str:
         [
             case["case"],
             case["variant"],
-            f"{case['n']:,}",
+            f"{case['traffic']} {case['n']:,}",
             f"{case['p50_us']:,.0f}",
             f"{case['us_per_candidate']:.2f}",
             f"**{case['ratio_to_flat']:.1f}×**",
-            f"{case['floor_us']:,.0f}" if "floor_us" in case else "",
+            f"{case['floor_us']:,.0f} ({case['p50_us'] / case['floor_us']:.1f}×)" if "floor_us" in case else "",
             f"{case['item_bytes']:,}" if "item_bytes" in case else "",
             f"{case['max_difference']:.1e}",
-            f"{case['order_auc'] - 1:+.4f}" if "order_auc" in case else "",
+            f"{case['auc_change']:+.5f} of {case['base_auc']:.3f}" if "auc_change" in case else "",
+        ]
+        for case in cases
+        if "ratio_to_flat" in case
+    ]
+    columns = ["model", "engine", "candidates", "µs", "µs/candidate", "ratio", "floor µs", "bytes/item", "difference"]
+    tails = [case for case in cases if "tail_ratio" in case]
+    parts = [_table([*columns, "AUC change"], rows)] if rows else []
+    return "\n\n".join([*parts, *([_tails(tails)] if tails else [])])
+
+
+def _tails(cases: list[Case]) -> str:
+    rows = [
+        [
+            case["case"],
+            case["variant"].removeprefix("tail "),
+            f"{case['calls']:,}",
+            *(f"{case[name]:,.0f}" for name in ("p50_us", "p99_us", "p999_us")),
+            f"{case['tail_ratio']:.2f}×",
+            f"{case['spike_ratio']:.2f}×",
         ]
         for case in cases
     ]
-    columns = ["model", "engine", "candidates", "µs", "µs/candidate", "ratio", "floor µs", "bytes/item", "difference"]
-    return _table([*columns, "AUC change"], rows)
+    columns = ["model", "engine", "requests of T1", "P50 µs", "P99 µs", "P99.9 µs", "P99.9 by median"]
+    return _table([*columns, "by median of its size"], rows)
 
 
 def _features(cases: list[Case]) -> str:

@@ -64,9 +64,8 @@ def time_in_turns(variants: Mapping[str, Callable[[], object]], seconds: float) 
     for name, run in variants.items():
         run()
         start = time.perf_counter()
-        for _ in range(3):
-            run()
-        turns[name] = max(1, int(_TURN_S / ((time.perf_counter() - start) / 3)))
+        run()
+        turns[name] = max(1, int(_TURN_S / (time.perf_counter() - start)))
     taken: dict[str, list[float]] = {name: [] for name in variants}
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or min(map(len, taken.values())) < 5:
