@@ -2,6 +2,10 @@
 
 Each listing costs money, so that there is one for a look at the base and one for each version that is not here yet.
 Versions are copied to a local directory, from where they are mapped.
+
+Storage far away fails in its own ways: it hangs, it breaks off, and some of it lists less than there is. Nothing here
+waits longer than its time, a version that is missing from one listing is still there, and a copy counts only where it
+holds what two listings, one before and one after it, say alike.
 """
 
 from __future__ import annotations
@@ -16,12 +20,30 @@ from pathlib import Path
 from typing import Any, Final
 
 from recserve.errors import ConfigError
-from recserve.serving.lifecycle.base import MAX_ENTRIES, Arrival, Base, Fingerprint, LocalBase, Settling, has_unfinished
+from recserve.serving.lifecycle.base import (
+    MAX_ENTRIES,
+    Arrival,
+    Base,
+    Fingerprint,
+    LocalBase,
+    Settling,
+    has_unfinished,
+    manifest_files,
+)
+from recserve.serving.lifecycle.bounded_calls import BoundedCalls
 from recserve.serving.repository import is_version
 
 _URI: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://")
 _TIMES: Final = ("LastModified", "last_modified", "updated", "mtime", "created")
 _NEVER_S: Final = float("inf")
+
+LIST_TIMEOUT_S: Final = 10.0
+"""Seconds that a listing has."""
+
+COPY_TIMEOUT_S: Final = 60.0
+"""Seconds that the copy of an object has, beside one for each megabyte."""
+
+_BYTES_PER_S: Final = 1e6
 
 
 def open_base(place: str, arrival: Arrival, cache_dir: Path | None = None) -> Base:
@@ -82,18 +104,30 @@ class RemoteBase:
 
     def __post_init__(self) -> None:
         self._settling = Settling(self.arrival.settle_s)
+        self._calls = BoundedCalls(f"the storage of {self.root!r}")
+        self._known: dict[int, str] = {}
+        self._missed: frozenset[int] = frozenset()
 
     def versions(self) -> dict[int, str] | None:
-        """Version → its path; one listing. None where it fails, for whatever reason."""
+        """Version → its path; one listing. None where it fails, for whatever reason, or takes too long.
+
+        A version that was there and is not listed is gone when the next listing lacks it too.
+        """
         try:
-            self.files.invalidate_cache()
-            entries = self.files.ls(self.root, detail=True)
+            entries = self._calls.call(self._list_base, LIST_TIMEOUT_S)
         except Exception:  # each file system has errors of its own; what is served stays, and the next look may work
             return None
         folders = sorted((str(e["name"]).rstrip("/") for e in entries if e["type"] == "directory"), reverse=True)
         found = {int(Path(place).name): place for place in folders[:MAX_ENTRIES] if is_version(Path(place))}
+        missed = frozenset(self._known.keys() - found.keys())
+        found |= {version: self._known[version] for version in missed - self._missed}
+        self._known, self._missed = found, missed
         self._settling.keep_only(found)
-        return found
+        return dict(found)
+
+    def _list_base(self) -> list[dict[str, Any]]:
+        self.files.invalidate_cache()
+        return list(self.files.ls(self.root, detail=True))
 
     def fingerprint(self, place: str) -> Fingerprint:
         """Path, size and time of each object; empty where the listing fails."""
@@ -108,25 +142,53 @@ class RemoteBase:
         return bool(names) and not has_unfinished(names) and self._settling.is_still(place, objects, newest_s)
 
     def fetch(self, place: str) -> Path:
-        """Copy the version here, once; a copy that was broken off is begun again."""
+        """Copy the version here, once; a copy that was broken off is begun again.
+
+        Raises:
+            ConfigError: it cannot be listed or copied in time, or is not whole after all.
+        """
         folder = self.cache / str(int(Path(place).name))
         stamp = folder.with_suffix(".stamp")
-        wanted = hashlib.sha256(repr(self.fingerprint(place)).encode()).hexdigest()
+        objects = self._objects(place)[0]
+        if not objects:
+            raise ConfigError("cannot be listed, or is empty", code="version_unreadable", where=place)
+        wanted = hashlib.sha256(repr(objects).encode()).hexdigest()
         if folder.is_dir() and stamp.is_file() and stamp.read_text() == wanted:
             return folder
         draft = folder.with_suffix(".partial")
         for old in (draft, folder):
             shutil.rmtree(old, ignore_errors=True)
+        stamp.unlink(missing_ok=True)
         draft.mkdir(parents=True)
-        for name, _, _ in self.fingerprint(place):
-            target = draft / name
-            if not target.resolve().is_relative_to(draft.resolve()):
-                raise ConfigError(f"object {name!r} lies outside the version", where=place)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            self.files.get_file(f"{place}/{name}", str(target))
+        for name, size_bytes, _ in objects:
+            self._copy(place, name, size_bytes, draft)
+        self._check_copy(place, objects, draft)
         draft.rename(folder)
         stamp.write_text(wanted)
         return folder
+
+    def _copy(self, place: str, name: str, size_bytes: int, draft: Path) -> None:
+        target = draft / name
+        if not target.resolve().is_relative_to(draft.resolve()):
+            raise ConfigError(f"object {name!r} lies outside the version", where=place)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        timeout_s = COPY_TIMEOUT_S + size_bytes / _BYTES_PER_S
+        try:
+            self._calls.call(lambda: self.files.get_file(f"{place}/{name}", str(target)), timeout_s)
+        except Exception as error:  # each file system has errors of its own
+            raise ConfigError(f"object {name!r} cannot be copied: {error}", where=place) from error
+        copied_bytes = target.stat().st_size if target.is_file() else 0
+        if copied_bytes != size_bytes:
+            raise ConfigError(f"object {name!r} has {size_bytes} bytes, and {copied_bytes} came", where=place)
+
+    def _check_copy(self, place: str, objects: Fingerprint, draft: Path) -> None:
+        """Refuse a copy of what has changed meanwhile, was not listed whole, or is not what its manifest says."""
+        if self._objects(place)[0] != objects:
+            raise ConfigError("it has changed while it was copied", code="version_changed", where=place)
+        for name, size_bytes in (manifest_files(draft) or {}).items():
+            file = draft / name
+            if not file.is_file() or file.stat().st_size != size_bytes:
+                raise ConfigError(f"file {name!r} of its manifest is not there whole", where=place)
 
     def forget(self, place: str) -> None:
         """Remove the local copy."""
@@ -136,7 +198,7 @@ class RemoteBase:
 
     def _objects(self, place: str) -> tuple[Fingerprint, float]:
         try:
-            entries = self.files.find(place, detail=True)
+            entries = self._calls.call(lambda: self.files.find(place, detail=True), LIST_TIMEOUT_S)
         except Exception:  # as in `versions`
             return (), _NEVER_S
         objects = []
