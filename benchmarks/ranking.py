@@ -8,8 +8,8 @@ feature engine and lookups:
   rows, look up all embeddings, and run the network as exported, in ONNX Runtime, on inputs that have N rows each.
 
 The variants take turns of about 50 ms. `network alone` compares the network's runs alone. Python is what is left of a
-staged request when the time in kernels and in the engines is taken off. The floor is the staged network's floating-point
-operations at the measured speed of a matrix product, plus the payload bytes at the measured speed of a copy.
+staged request when the time in kernels and in the engines is taken off. The floor is the staged network's operations at
+the measured speed of a matrix product, plus the payload bytes at the measured speed of a copy.
 """
 
 from __future__ import annotations

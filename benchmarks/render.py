@@ -35,9 +35,8 @@ def _describe_run(header: dict[str, Any]) -> str:
     ceilings = ""
     if "ceiling_gflops" in header:
         speeds = [f"{header['ceiling_gflops']:.0f} GFLOP/s (matrix product)"]
-        for precision in ("bf16", "int8"):
-            if f"ceiling_{precision}_gflops" in header:
-                speeds.append(f"{header[f'ceiling_{precision}_gflops']:.0f} (the same in {precision})")
+        known = {precision: header.get(f"ceiling_{precision}_gflops") for precision in ("bf16", "int8")}
+        speeds += [f"{speed:.0f} (the same in {precision})" for precision, speed in known.items() if speed]
         ceilings = f" Ceilings in this run: {', '.join(speeds)}, {header['ceiling_gb_per_s']:.1f} GB/s (copy)."
     return f"{machine['cpu']}, one core; commit {header['commit']}, seed {header['seed']}; {versions}.{ceilings}"
 
