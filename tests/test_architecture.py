@@ -33,7 +33,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("staging",),
     ("bundle",),
     ("importers", "store", "candidates"),
-    ("plain_model", "sequence_history"),
+    ("plain_model", "sequence_history", "row_scores"),
     ("ranker",),
     ("debug", "scored_model"),
     ("serving", "samples", "training"),
