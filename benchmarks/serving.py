@@ -34,7 +34,7 @@ import httpx
 import numpy as np
 
 from results import Case, make_header, print_table, write_json
-from serving_load import Outcome, Targets, make_target, run_closed, run_open
+from serving_load import Outcome, Targets, make_target, run_closed, run_open, wait_until_answered
 from serving_models import SetUp, build_models, make_set_up, rank_body
 from serving_servers import KNOWN_PEERS, Server, prepare_peer, serve_peer, serve_recserve
 
@@ -68,6 +68,7 @@ def describe(server: Server, set_up: SetUp, kind: tuple[str, str], outcome: Outc
 def measure(server: Server, set_up: SetUp, wire: str, seconds: float, seed: int) -> list[Case]:
     """Closed loops and the open one at 70 %."""
     target = server.target(set_up, wire)
+    wait_until_answered(target)
     run_closed(target, 1, seconds / 4)  # warm
     many = 64 if set_up.name == "a" else 8
     cases = [run_case(server, set_up, (wire, "c1"), lambda: run_closed(target, 1, seconds))]

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -283,6 +285,27 @@ async def _open(chosen: Sequence[Target], at_s: np.ndarray[Any, Any], connection
 def _run(work: Coroutine[Any, Any, Outcome]) -> Outcome:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(work)
+
+
+def wait_until_answered(target: Target, seconds: float = 90) -> None:
+    """Ask until the answer is good: a port may be open long before the models behind it are.
+
+    Raises:
+        TimeoutError: it never was.
+    """
+    end_s = perf_counter() + seconds
+    while perf_counter() < end_s:
+        with contextlib.suppress(OSError):
+            if target.method is not None:
+                if run_closed(target, 1, 0.01).good().any():
+                    return
+            else:
+                with socket.create_connection((target.host, target.port), timeout=seconds) as connection:
+                    connection.sendall(target.content)
+                    if connection.recv(12).endswith(b" 200"):
+                        return
+        time.sleep(0.2)
+    raise TimeoutError("no request was answered 200")
 
 
 def run_closed(target: Targets, connections: int, seconds: float) -> Outcome:

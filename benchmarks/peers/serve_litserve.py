@@ -3,8 +3,6 @@
 `/<model>/json` takes {"inputs": {name: rows}}; `/<model>/multipart` a form, LitServe's way to take bytes.
 """
 
-from __future__ import annotations
-
 import sys
 from typing import Any
 
