@@ -71,3 +71,9 @@ def test_what_is_no_json_is_refused(text: bytes, reason: str) -> None:
 def test_any_bytes_are_read_or_refused(text: bytes) -> None:
     with contextlib.suppress(JsonError):
         read_json(text)
+
+
+def test_a_deep_text_with_a_string_that_never_ends_is_refused_in_linear_time() -> None:
+    for rest in (b'"' + b'\\"' * 200_000, b'"\\' * 200_001, b'"' + b"x" * 400_000 + b"\\"):
+        with pytest.raises(JsonError):
+            read_json(b"[" * 300 + rest)

@@ -19,7 +19,8 @@ from recserve.errors import RequestError
 MAX_DEPTH: Final = 200
 """Lists and objects within one another that are read of a text too deep for the fast parser (which takes 1024)."""
 
-_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# One without an end goes to the end of the text: to look at each of its quotation marks would take quadratic time.
+_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _STEP: Final = np.zeros(256, np.int8)
 _STEP[[ord("["), ord("{")]] = 1
 _STEP[[ord("]"), ord("}")]] = -1

@@ -3,9 +3,9 @@
     {"inputs": {"x": [[1, 2], [3, 4]], "name": "a"}}    →    {"inputs": {"x": "<mark>0", "name": "a"}}
 
 Where one of these lists was, the rest has a string that no body can hold by chance. So the rest is JSON exactly where
-the body is, and what parsed the body before parses the rest now. A caller takes the blocks where it expects tensors. Where
-anything else happens (an error, a block somewhere else) it must parse the body itself instead, so that what is odd is
-read, or refused, as it always was.
+the body is, and what parsed the body before parses the rest now. A caller takes the blocks where it expects tensors.
+Where anything else happens (an error, a block somewhere else) it must parse the body itself instead, so that what is
+odd is read, or refused, as it always was.
 """
 
 from __future__ import annotations

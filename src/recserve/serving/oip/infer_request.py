@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 from recserve.errors import RequestError
 from recserve.serving.body import Body
 from recserve.serving.json_document import read_json
-from recserve.serving.oip.tensors import parse_binary, parse_json_data
+from recserve.serving.json_tensors.lift import Lifted, lift
+from recserve.serving.oip.tensors import parse_binary, parse_json_data, read_block
 from recserve.serving.refusals import UnsupportedError
 
 _UINT64_MAX: Final = 2**64 - 1
@@ -57,12 +59,23 @@ def parse_infer_request(body: Body, json_bytes: int, model: str) -> InferRequest
         RequestError: it is not what the protocol says; worded as Triton words it.
         UnsupportedError: it asks for shared memory or for the classification extension.
     """
-    text = body[:json_bytes] if json_bytes < len(body) else body
-    document = _typed(read_json(text if isinstance(text, bytes) else bytes(text)), "object", "")
+    part = body[:json_bytes] if json_bytes < len(body) else body
+    text = part if isinstance(part, bytes) else bytes(part)
+    tail = memoryview(body)[json_bytes:]
+    if (lifted := lift(text)) is not None:
+        with suppress(RequestError):  # what is wrong is said of the text
+            request = _read_request(read_json(lifted.rest), tail, model, lifted)
+            if lifted.is_used_up:
+                return request
+    return _read_request(read_json(text), tail, model, None)
+
+
+def _read_request(value: object, tail: memoryview, model: str, lifted: Lifted | None) -> InferRequest:
+    document: Mapping[str, Any] = _typed(value, "object", "")
     request_id = _typed(document["id"], "string", "Unable to parse 'id': ") if "id" in document else ""
     parameters = _parameters(document)
     is_binary = _member(parameters, "binary_data_output", "boolean", default=False)
-    inputs = _parse_inputs(document, memoryview(body)[json_bytes:], model)
+    inputs = _parse_inputs(document, tail, model, lifted)
     return InferRequest(
         id=request_id,
         inputs=inputs,
@@ -91,7 +104,9 @@ def _parameters(document: Mapping[str, Any]) -> Mapping[str, Any]:
     return parameters
 
 
-def _parse_inputs(document: Mapping[str, Any], tail: memoryview, model: str) -> dict[str, InferInput]:
+def _parse_inputs(
+    document: Mapping[str, Any], tail: memoryview, model: str, lifted: Lifted | None
+) -> dict[str, InferInput]:
     inputs: dict[str, InferInput] = {}
     for item in _required(document, "inputs", "array"):
         entry = _typed(item, "object", "Unable to parse 'inputs': ")
@@ -112,7 +127,11 @@ def _parse_inputs(document: Mapping[str, Any], tail: memoryview, model: str) -> 
             tensor = parse_binary(name, datatype, shape, tail[:size], model)
             tail = tail[size:]
         else:
-            tensor = parse_json_data(name, datatype, shape, entry["data"], model)
+            block = None if lifted is None else lifted.take(entry["data"])
+            taken = None if block is None else read_block(name, datatype, shape, block)
+            if taken is None:  # a block that is not taken stands there as a string, which is refused
+                taken = parse_json_data(name, datatype, shape, entry["data"], model)
+            tensor = taken
         inputs[name] = InferInput(datatype, tensor)
     if tail:
         raise RequestError(f"unexpected additional input data for model '{model}'")

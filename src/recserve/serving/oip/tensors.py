@@ -15,6 +15,7 @@ import orjson
 from numpy.typing import NDArray
 
 from recserve.errors import RequestError
+from recserve.serving.json_tensors.lift import Block
 from recserve.serving.oip.bytes_tensor import CutOffError, SurplusError, pack_bytes, unpack_bytes
 from recserve.serving.oip.datatypes import BINARY_ONLY, DTYPE_OF
 from recserve.serving.tensor_text import name_odd_numbers
@@ -80,6 +81,27 @@ def parse_json_data(name: str, datatype: str, shape: Sequence[int], data: object
     if len(flat) != elements:
         raise RequestError(_count_problem(name, datatype, elements, len(flat), model))
     return values.reshape(shape)
+
+
+def read_block(name: str, datatype: str, shape: Sequence[int], block: Block) -> NDArray[Any] | None:
+    """What `parse_json_data` reads of the text of a block; None where only that can tell, or has to refuse.
+
+    Raises:
+        RequestError: the shape is none.
+    """
+    dtype = _NUMPY_DTYPE.get(datatype)
+    if dtype is None or dtype.kind not in "iuf" or datatype in BINARY_ONLY or block.is_table:
+        return None
+    numbers = block.columns[""].reshape(-1)
+    if numbers.size != count_elements(name, shape):
+        return None
+    if dtype.kind == "f":
+        with np.errstate(over="ignore", under="ignore"):
+            return numbers.astype(np.float64, copy=False).astype(dtype, copy=False).reshape(shape)
+    limits = np.iinfo(dtype)
+    if numbers.dtype.kind == "f" or int(numbers.min()) < limits.min or int(numbers.max()) > limits.max:
+        return None
+    return numbers.astype(dtype, copy=False).reshape(shape)
 
 
 def _count_problem(name: str, datatype: str, expected: int, got: int, model: str) -> str:
