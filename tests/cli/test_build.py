@@ -59,3 +59,21 @@ def test_an_engine_and_a_gate_are_recorded_and_printed(
     assert "auc_change" in printed
     with pytest.raises(ConfigError, match="unknown engine 'onnx'"):
         build(**options, out=tmp_path / "m" / "3", engine="onnx")
+
+
+def test_stored_precisions_are_recorded_and_printed(
+    market: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_tables(market.tables, tmp_path / "tables")
+    (tmp_path / "fg.json").write_text(json.dumps(market.features.to_fg_json()))
+    options = {"features": tmp_path / "fg.json", "network": market.network("deepfm"), "tables": tmp_path / "tables"}
+    name = sorted(market.tables)[0]
+    asked = {"payload_precision": "auto", "table_precision": f"{name}=fp32,*=bf16", "max_difference": 0.03}
+    build(**options, **asked, out=tmp_path / "m" / "1")
+    printed = capsys.readouterr().out
+    assert "bytes an item (" in printed
+    assert "bytes of table rows (" in printed
+    assert "Precision: payload bf16, tables bf16" in printed
+    assert "Not taken: payload int8, tables bf16: scores differ by" in printed
+    with pytest.raises(ConfigError, match="unknown precision 'item_emb:int8'"):
+        build(**options, table_precision="item_emb:int8", out=tmp_path / "m" / "2")

@@ -30,7 +30,14 @@ _Block = Annotated[
 _Seconds = Annotated[float, typer.Option(help="To measure engines with, at most; 0: measure nothing.")]
 _Candidates = Annotated[int, typer.Option(help="Candidates expected in a request: what engines are measured on.")]
 _Precision = Annotated[
-    str, typer.Option(help="The candidate network computes in fp32 (exact) or bf16 (OpenVINO, past the gate).")
+    str,
+    typer.Option(help="The candidate network computes in fp32 (exact), bf16, int8, or auto: the fastest that passes."),
+]
+_PayloadPrecision = Annotated[
+    str, typer.Option(help="Tensors of an item are stored in fp32, fp16, bf16, int8, or auto: the least that passes.")
+]
+_TablePrecision = Annotated[
+    str, typer.Option(help="Table rows are stored in one of the same, or by table: item_emb=int8,*=bf16.")
 ]
 _Records = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Held-back raw columns (Parquet) on which the gate is measured.")
@@ -54,6 +61,8 @@ def build(
     engine_seconds: _Seconds = 2.0,
     candidates: _Candidates = 300,
     precision: _Precision = "fp32",
+    payload_precision: _PayloadPrecision = "fp32",
+    table_precision: _TablePrecision = "fp32",
     records: _Records = None,
     label: _Label = None,
     group: _Group = None,
@@ -63,15 +72,16 @@ def build(
 ) -> None:
     """Build a bundle: compile, split by rate, choose an engine, prove that staged equals flat, publish.
 
-    Everything is exact unless you ask for less: with --precision bf16 the candidate network multiplies in bfloat16, and
-    the build refuses to publish where that costs more than the gate allows, on drawn requests and on your --records.
-    The bundle records what was chosen and measured. On a processor of another kind, engines are measured again at the
-    first start.
+    Everything is exact unless you ask for less, of the candidate network, of what is stored for an item, or of table
+    rows. The build refuses to publish where that costs more than the gate allows, on drawn requests and on your
+    --records; auto takes the cheapest that passes. The bundle records what was chosen and measured. On a processor of
+    another kind, engines are measured again at the first start.
 
     \b
     Example:
       recserve build --features fg.json --network network.onnx --tables tables/ --out models/rank/7
       recserve build ... --precision bf16 --records holdout.parquet --label click --group user_id
+      recserve build ... --payload-precision auto --table-precision item_emb=int8,*=bf16
       recserve build ... --engine onnxruntime --block 32
     """  # noqa: D301 - \b keeps the lines of the examples
     from recserve.bundle import Bundle
@@ -89,7 +99,7 @@ def build(
         samples=None if samples is None else read_parquet(samples),
         progress=lambda line: typer.echo(f"{line} ...", err=True),
         engine=EngineOptions(engine, block, engine_seconds, candidates),
-        precision=Precision(precision),
+        precision=Precision(precision, payload_precision, Precision.parse_tables(table_precision)),
         gate=QualityGate(max_difference, max_auc_loss, max_auc_loss, label, group),
         records=None if records is None else read_parquet(records),
     )
@@ -108,6 +118,19 @@ def _print_built(bundle: Bundle) -> None:
     manifest = bundle.manifest
     typer.echo(f"Built {bundle.path}: ranks by {manifest.score}; proof: {listed(manifest.proof)}")
     typer.echo(f"Engine: {Measured.from_dict(manifest.engine).choice.label}")
+    storage = manifest.storage
+    sizes = [(table["bytes"], table["fp32_bytes"]) for table in storage["tables"].values()]
+    now, exact = (sum(size) for size in zip(*sizes, strict=True)) if sizes else (0, 0)
+    typer.echo(
+        f"Stored: {storage['item_bytes']:,} bytes an item ({storage['item_fp32_bytes']:,} in fp32), "
+        f"{now:,} bytes of table rows ({exact:,} in fp32)"
+    )
+    if manifest.precision:
+        typer.echo("Precision: " + ", ".join(f"{part} {word}" for part, word in manifest.precision.items()))
+    for trial in storage["trials"]:
+        if trial["problem"]:
+            words = ", ".join(f"{part} {word}" for part, word in trial["precision"].items())
+            typer.echo(f"Not taken: {words}: {trial['problem']}")
     if manifest.quality:
         typer.echo(f"Quality: {listed(manifest.quality)}")
 
