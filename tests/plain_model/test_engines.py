@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from recserve.errors import ConfigError
+from recserve.errors import ConfigError, RequestError
 from recserve.plain_model import has_plain_model, open_plain_model
 from recserve.plain_model.engines import find_saved_model
 
@@ -54,3 +54,52 @@ def test_a_plain_model_is_known_by_its_files(tmp_path: Path) -> None:
     (tmp_path / "saved_model").mkdir()
     (tmp_path / "saved_model" / "saved_model.pbtxt").touch()
     assert find_saved_model(tmp_path) == tmp_path / "saved_model"
+
+
+def dense() -> bytes:
+    """y = relu(x · w), float32[n, 64] → float32[n, 32]."""
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", size]) for n, size in (("x", 64), ("y", 32)))
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Relu", ["h"], ["y"])]
+    weights = np.random.default_rng(0).normal(size=(64, 32)).astype(np.float32)
+    graph = helper.make_graph(nodes, "g", [x], [y], [numpy_helper.from_array(weights, "w")])
+    data: bytes = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10
+    ).SerializeToString()
+    return data
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 0.05)])
+def test_openvino_answers_as_onnx_runtime_does(tmp_path: Path, precision: str, tolerance: float) -> None:
+    pytest.importorskip("openvino")
+    (tmp_path / "model.onnx").write_bytes(dense())
+    exact = open_plain_model(tmp_path)
+    (tmp_path / "model.json").write_text(json.dumps({"engine": "openvino", "precision": precision}))
+    fast = open_plain_model(tmp_path)
+    assert fast.signatures == exact.signatures
+    rng = np.random.default_rng(1)
+    for rows in (1, 5, 5, 17):
+        x = rng.normal(size=(rows, 64)).astype(np.float32)
+        x.flags.writeable = rows != 5
+        expected, found = (model.run("serving_default", {"x": x})["y"] for model in (exact, fast))
+        np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * 8)
+
+
+def test_openvino_refuses_what_does_not_fit(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    (tmp_path / "model.onnx").write_bytes(dense())
+    (tmp_path / "model.json").write_text(json.dumps({"engine": "openvino"}))
+    model = open_plain_model(tmp_path)
+    with pytest.raises(RequestError, match="the model refuses the inputs"):
+        model.run("serving_default", {"x": np.ones((2, 63), np.float32)})
+    with pytest.raises(RequestError, match="the model refuses the inputs: 'x' is missing"):
+        model.run("serving_default", {})
+    (tmp_path / "model.onnx").write_bytes(b"no model")
+    with pytest.raises(ConfigError, match="the file is no ONNX model that can be read"):
+        open_plain_model(tmp_path)
+
+
+def test_bf16_needs_an_engine_that_has_it(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(times(2))
+    (tmp_path / "model.json").write_text(json.dumps({"precision": "bf16"}))
+    with pytest.raises(ConfigError, match="engine 'onnxruntime' does not compute in bf16; the engine 'openvino' does"):
+        open_plain_model(tmp_path)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import functools
 import io
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import numpy.typing as npt
 import onnx
 
 from recserve.errors import ConfigError, RequestError
+from recserve.network.session import Slot
 
 Array = npt.NDArray[Any]
 
@@ -101,7 +103,40 @@ class OpenVinoSession:
         weights = {tensor.name for tensor in graph.initializer}
         self.inputs: tuple[str, ...] = tuple(i.name for i in graph.input if i.name not in weights)
         self.outputs: tuple[str, ...] = tuple(o.name for o in graph.output)
+        self._slots = (
+            tuple(_slot(value) for value in graph.input if value.name not in weights),
+            tuple(_slot(value) for value in graph.output),
+        )
         self._idle: deque[Any] = deque()
+
+    @classmethod
+    def of_file(cls, path: Path, precision: str = "fp32", threads: int = 1) -> OpenVinoSession:
+        """Load a graph from its file, which may keep its weights in files beside it.
+
+        Raises:
+            ConfigError: as the class; or the file is no ONNX model.
+        """
+        try:
+            model = onnx.load_model(str(path)).SerializeToString()
+        except Exception as error:  # protobuf has many
+            raise ConfigError(f"the file is no ONNX model that can be read: {error}", where=str(path)) from error
+        return cls(model, precision, threads)
+
+    def slots(self) -> tuple[tuple[Slot, ...], tuple[Slot, ...]]:
+        """The inputs and the outputs, as the file declares them, in ONNX Runtime's words."""
+        return self._slots
+
+    def compute(self, feeds: Mapping[str, Array], names: Sequence[str]) -> list[Array]:
+        """Evaluate some outputs on a caller's tensors.
+
+        Raises:
+            RequestError: an input is missing, or the graph refuses the tensors.
+        """
+        missing = [name for name in self.inputs if name not in feeds]
+        if missing:
+            raise RequestError(f"the model refuses the inputs: {missing[0]!r} is missing", code="model_refuses")
+        found = self.run(feeds)
+        return [found[name] for name in names]
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Evaluate the graph; the GIL is released meanwhile.
@@ -136,3 +171,10 @@ def _shareable(array: Array) -> Array:
     """The array, or a copy where OpenVINO cannot read it in place: it takes none that is read-only."""
     flags = array.flags
     return array if flags.c_contiguous and flags.writeable else array.copy(order="C")
+
+
+def _slot(value: Any) -> Slot:
+    tensor = value.type.tensor_type
+    word = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
+    sizes = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim)
+    return Slot(value.name, f"tensor({word})", sizes if tensor.HasField("shape") else None)

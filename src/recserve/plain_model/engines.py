@@ -1,4 +1,4 @@
-"""What runs the graphs of a plain model: ONNX Runtime, or TensorFlow for a SavedModel whose ops ONNX lacks."""
+"""What runs the graphs of a plain model: ONNX Runtime, OpenVINO, or TensorFlow for ops that ONNX lacks."""
 
 from __future__ import annotations
 
@@ -40,6 +40,18 @@ class OnnxGraph:
         self.slots, self.compute = session.slots, session.compute
 
 
+class OpenVinoGraph:
+    """A graph in OpenVINO."""
+
+    takes_bytes = False
+
+    def __init__(self, path: Path, precision: str, threads: int) -> None:
+        from recserve.network.session_openvino import OpenVinoSession
+
+        session = OpenVinoSession.of_file(path, precision, threads)
+        self.slots, self.compute = session.slots, session.compute
+
+
 Opener = Callable[[str, SignatureEntry], Engine]
 """(signature, its entry) → the engine that runs it."""
 
@@ -76,15 +88,18 @@ def find_opener(folder: Path, declaration: Declaration, threads: int) -> Opener:
 
         saved = SavedModel(place, threads)
         return lambda key, entry: saved.signature(entry.graph or key)
-    opened: dict[str, OnnxGraph] = {}
+    opened: dict[str, Engine] = {}
 
-    def open_graph(_: str, entry: SignatureEntry) -> OnnxGraph:
+    def open_graph(_: str, entry: SignatureEntry) -> Engine:
         name = entry.graph or MODEL_FILE
         if name not in opened:
             path = folder / name
             if not path.is_file():
                 raise ConfigError(f"there is no {name}", where=str(folder), hint="Export the model to ONNX into it.")
-            opened[name] = OnnxGraph(path, threads)
+            if declaration.engine == "openvino":
+                opened[name] = OpenVinoGraph(path, declaration.precision, threads)
+            else:
+                opened[name] = OnnxGraph(path, threads)
         return opened[name]
 
     return open_graph
