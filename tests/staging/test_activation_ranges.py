@@ -1,25 +1,77 @@
-"""Calibration sees what the candidate network reads, on drawn requests or on samples, and leaves nothing behind."""
+"""Calibration sees what the candidate network reads, on drawn requests or on samples, and a bundle serves by it."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from recserve.bundle import Bundle
 from recserve.errors import ConfigError
+from recserve.network.engine_choice import EngineOptions, Measured
+from recserve.ranker import Ranker
 from recserve.staging.activation_ranges import calibrate
+from recserve.staging.precision import Precision
+from recserve.staging.quality import QualityGate
+
+IN_ORT = EngineOptions(engine="onnxruntime", block=0)
 
 
-def test_ranges_are_those_of_the_samples(market: Any) -> None:
-    pipeline = Bundle.open(market.bundle("deepfm")).pipeline()
-    samples = {"user_id": [1, 2, 3], "item_id": [4, 5, 6]}
-    for source in (None, samples):
-        try:
-            ranges = calibrate(pipeline, source)
-        except ConfigError as error:
-            assert error.code == "nothing_to_quantise"  # noqa: PT017 - the shop's network may be small
-            pytest.skip("the shop's network is too small")
-        assert ranges == calibrate(pipeline, source)
-        assert all(low <= 0 <= high for _, low, high in ranges)
-        assert pipeline.candidate.runner.observe is None
+@pytest.fixture(scope="module")
+def network(market: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Wide enough for a product to be worth it behind the first layer, which is split."""
+    torch = pytest.importorskip("torch")
+    from recserve.training.export import export_module
+    from recserve.training.zoo import WideDeepConfig, build_model
+
+    torch.manual_seed(0)
+    outputs = market.features.outputs
+    module = build_model("wide_deep", outputs, ("ctr",), WideDeepConfig(hidden=(64, 48, 32)))
+    return export_module(module, outputs, tmp_path_factory.mktemp("wide"))
+
+
+def build(market: Any, network: Path, out: Path, **options: Any) -> Bundle:
+    return Bundle.build(
+        features=market.features, tables=market.tables, network=network, out=out, engine=IN_ORT, **options
+    )
+
+
+def test_ranges_are_those_of_the_requests_and_nothing_stays_behind(market: Any, network: Path, tmp_path: Path) -> None:
+    pipeline = build(market, network, tmp_path / "m" / "1").pipeline()
+    samples = {"user_id": [1, 2, 3], "item_id": [4, 5, 6], "price": [0.5, 1.0, 2.0]}
+    drawn, sampled = calibrate(pipeline), calibrate(pipeline, samples)
+    assert [name for name, _, _ in drawn] == [name for name, _, _ in sampled]
+    assert drawn != sampled
+    assert sampled == calibrate(pipeline, samples)
+    assert all(low <= 0 <= high for _, low, high in (*drawn, *sampled))
+    assert pipeline.candidate.runner.observe is None
+
+
+def test_a_network_in_int8_serves_by_the_ranges_of_its_build(market: Any, network: Path, tmp_path: Path) -> None:
+    exact = build(market, network, tmp_path / "m" / "1")
+    bundle = build(market, network, tmp_path / "m" / "2", precision=Precision("int8"))
+    assert bundle.manifest.precision == {"network": "int8"}
+    assert 0 < bundle.manifest.quality["max_difference"] <= 0.02
+    recorded = Measured.from_dict(bundle.manifest.engine).choice
+    ids = list(range(40))
+    rankers = [Ranker.open(made.path, items=market.items) for made in (exact, bundle)]
+    assert rankers[1].pipeline.choice == recorded
+    assert len(recorded.ranges) == 2
+    want, found = (ranker.rank({"user_id": 1}, {}, ids) for ranker in rankers)
+    order = np.argsort(want.positions), np.argsort(found.positions)
+    np.testing.assert_allclose(found.scores[order[1]], want.scores[order[0]], atol=0.02)
+    assert not np.array_equal(found.scores[order[1]], want.scores[order[0]])
+
+
+def test_a_network_in_int8_that_misses_the_gate_is_not_published(market: Any, network: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"scores differ by .*, allowed 1e-09") as caught:
+        build(market, network, tmp_path / "m" / "1", precision=Precision("int8"), gate=QualityGate(1e-9))
+    assert caught.value.code == "quality_missed"
+    assert not (tmp_path / "m" / "1").exists()
+
+
+def test_a_network_with_nothing_to_quantise_is_refused_in_int8(market: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no product with a matrix of 32 × 32 or more"):
+        build(market, market.network("deepfm"), tmp_path / "m" / "1", precision=Precision("int8"))
