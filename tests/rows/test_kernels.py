@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from recserve.dtypes import F32
 from recserve.rows import reference
 from recserve.rows.formats import PRECISIONS, dtype_of, precision_of, width_of
-from recserve.rows.kernels import load_rows, store_rows
+from recserve.rows.kernels import half_by_bits, load_rows, store_rows
 
 INEXACT = PRECISIONS[1:]
 EDGES = [0, 1, 2, 3, 0x7FFFFF, 0x800000, 0x33000000, 0x33000001, 0x33800000, 0x387FC000, 0x387FE000, 0x387FF000]
@@ -57,6 +57,13 @@ def test_every_half_is_read_as_others_read_it_and_stored_as_itself(precision: st
     finite = np.isfinite(wide)
     again = store_rows(wide, precision).view(np.uint16)
     assert np.array_equal(again[finite], halves[finite])
+
+
+def test_a_half_is_read_alike_without_an_instruction_for_it() -> None:
+    halves = np.arange(1 << 16, dtype=np.uint16)
+    with np.errstate(invalid="ignore"):
+        known = bits_of(halves.view(np.float16).astype(np.float32))
+    assert bits_of(np.array([half_by_bits(half) for half in halves], np.float32)) == known
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
