@@ -10,6 +10,8 @@ SERVICE: Final = "recserve.v1.Ranking"
 
 RankRequest: Final[Any] = message_class("recserve.v1.RankRequest")
 RankResponse: Final[Any] = message_class("recserve.v1.RankResponse")
+RankByEachRequest: Final[Any] = message_class("recserve.v1.RankByEachRequest")
+RankByEachResponse: Final[Any] = message_class("recserve.v1.RankByEachResponse")
 Values: Final[Any] = message_class("recserve.v1.Values")
 Column: Final[Any] = message_class("recserve.v1.Column")
 Cell: Final[Any] = message_class("recserve.v1.Cell")

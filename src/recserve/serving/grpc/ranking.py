@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import repeat
 from time import perf_counter
 from typing import Any
@@ -15,11 +16,11 @@ from recserve.serving.contract import Candidates
 from recserve.serving.dialects import Serving
 from recserve.serving.grpc.endpoints import Endpoint
 from recserve.serving.grpc.failures import no_words
-from recserve.serving.messages import Limits, RankAnswer, RankCall, checked_request_id
+from recserve.serving.messages import MAX_MODELS, Limits, ModelChoice, RankAnswer, RankCall, checked_request_id
 from recserve.serving.overload.turn import Turn
 from recserve.serving.refusals import OutputNamesError
 from recserve.wire.pool import Message, methods_of
-from recserve.wire.ranking import SERVICE, RankResponse
+from recserve.wire.ranking import SERVICE, RankByEachResponse, RankResponse
 from recserve.wire.values import read_cell, read_column, read_values, write_values
 
 
@@ -35,7 +36,11 @@ class RankingService:
 
     def endpoints(self) -> list[Endpoint]:
         """The methods of the service."""
-        return [Endpoint(methods_of(SERVICE)["Rank"], self.rank, no_words)]
+        methods = methods_of(SERVICE)
+        return [
+            Endpoint(methods["Rank"], self.rank, no_words),
+            Endpoint(methods["RankByEach"], self.rank_by_each, no_words),
+        ]
 
     def rank(self, request: Message, turn: Turn) -> Message:
         """Rank the candidates of a request.
@@ -44,24 +49,56 @@ class RankingService:
             RequestError: the request is wrong.
             NotFoundError, OverloadedError: the model is not there, or not yet.
         """
-        queued_us = (perf_counter() - turn.arrived_ns * 1e-9) * 1e6
+        queued_us = _queued_us(turn)
         begin_s = perf_counter()
         call = read_call(request, self._serving.limits)
         model = request.model or self._serving.default_model()
-        version = self._version(request, model)
+        version, label = _version(request)
         parse_us = (perf_counter() - begin_s) * 1e6
         turn.check()
-        answer = self._serving.service.rank(model, version, call)
-        timings = {"queue": queued_us, "parse": parse_us, **answer.timings_us} if call.has_timings else {}
-        return _response(answer, list(request.outputs), timings)
+        answer = self._serving.service.rank(model, version, call, label)
+        return _response(answer, call, list(request.outputs), {"queue": queued_us, "parse": parse_us})
 
-    def _version(self, request: Message, model: str) -> int | None:
-        choice = request.WhichOneof("version_choice")
-        if choice == "version_label":
-            with self._serving.registry.lease(model, label=request.version_label) as labelled:
-                version: int = labelled.version
-            return version
-        return request.version if choice else None
+    def rank_by_each(self, message: Message, turn: Turn) -> Message:
+        """Rank the candidates of a request with several models.
+
+        Raises:
+            RequestError: the request is wrong.
+            NotFoundError, OverloadedError: a model is not there, or not yet.
+        """
+        queued_us = _queued_us(turn)
+        begin_s = perf_counter()
+        request = message.request
+        if request.model or request.outputs or request.WhichOneof("version_choice"):
+            raise RequestError(
+                "the model, its version and outputs are not told here",
+                where="request",
+                hint="Name the models in `models`; each answers with all of its outputs.",
+            )
+        call = replace(read_call(request, self._serving.limits), models=_read_models(message.models))
+        parse_us = (perf_counter() - begin_s) * 1e6
+        turn.check()
+        times = {"queue": queued_us, "parse": parse_us}
+        answers = self._serving.service.rank_by_each(call)
+        return RankByEachResponse(answers=[_response(answer, call, (), times) for answer in answers])
+
+
+def _queued_us(turn: Turn) -> float:
+    return (perf_counter() - turn.arrived_ns * 1e-9) * 1e6
+
+
+def _version(message: Message) -> tuple[int | None, str | None]:
+    """Version and label of a request or of a choice of model."""
+    choice = message.WhichOneof("version_choice")
+    if choice == "version_label":
+        return None, message.version_label
+    return (message.version if choice else None), None
+
+
+def _read_models(choices: Sequence[Message]) -> tuple[ModelChoice, ...]:
+    if not 1 <= len(choices) <= MAX_MODELS:
+        raise RequestError(f"expected a list of 1 to {MAX_MODELS} models, got {len(choices)}", where="models")
+    return tuple(ModelChoice(choice.name, *_version(choice)) for choice in choices)
 
 
 def read_call(request: Message, limits: Limits) -> RankCall:
@@ -84,7 +121,17 @@ def read_call(request: Message, limits: Limits) -> RankCall:
         items=_read_items(request.items) if request.HasField("items") else None,
         request_id=checked_request_id(request.request_id or None, "request_id"),
         has_timings=request.timings,
+        user_id=_user_id(request),
+        explains=request.explain,
     )
+
+
+def _user_id(request: Message) -> str | int | None:
+    choice = request.WhichOneof("user_choice")
+    if choice == "user_id" and not request.user_id:
+        raise RequestError("expected a text that is not empty", where="user_id")
+    value: str | int | None = None if choice is None else getattr(request, choice)
+    return value
 
 
 def _read_candidates(request: Message, limits: Limits) -> Candidates:
@@ -119,7 +166,7 @@ def _read(place: str, read: Callable[[Message], Any], message: Message) -> Any:
         raise error.at(place) from None
 
 
-def _response(answer: RankAnswer, outputs: Sequence[str], timings_us: Mapping[str, float]) -> Message:
+def _response(answer: RankAnswer, call: RankCall, outputs: Sequence[str], before_us: Mapping[str, float]) -> Message:
     result = answer.result
     version = result.version
     response = RankResponse(
@@ -129,7 +176,8 @@ def _response(answer: RankAnswer, outputs: Sequence[str], timings_us: Mapping[st
         scores=result.scores.tolist(),
         unknown_items=write_values(list(result.unknown_items)),
         missing_columns=list(result.missing_columns),
-        timings_us=timings_us,
+        timings_us={**before_us, **answer.timings_us} if call.has_timings or call.explains else {},
+        user_found=answer.is_user_found,
     )
     response.version.model = version.model
     response.version.version = version.version
@@ -138,5 +186,11 @@ def _response(answer: RankAnswer, outputs: Sequence[str], timings_us: Mapping[st
     for name in outputs or result.outputs:
         if name not in result.outputs:
             raise OutputNamesError(output=name, known=list(result.outputs))
-        response.outputs[name].value.extend(result.outputs[name].tolist())
+        values = result.outputs[name]
+        output = response.outputs[name]
+        output.value.extend(values.ravel().tolist())
+        if values.ndim > 1:
+            output.width = values.shape[1]
+    for told in answer.explanations:
+        response.explanations.add(item_id=write_values([told.item_id]), lines=told.lines)
     return response
