@@ -116,6 +116,13 @@ class Repository:
         try:
             model = self.open_model(str(directory)) if name is None else self.open_model(str(directory), name)
             try:
+                if name is not None and model.name != name:
+                    raise ConfigError(
+                        f"the version is of model {model.name!r}, and is to be served as {name!r}",
+                        code="other_model",
+                        where=str(directory),
+                        hint="Serve it under its own name.",
+                    )
                 if self.prepare is not None:
                     self.prepare(model, folder)
                 self.registry.publish(model, source, replaces=replaces)

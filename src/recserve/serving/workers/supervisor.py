@@ -154,8 +154,7 @@ class Supervisor:
         """Start the workers whose time has come."""
         if self._is_stopping:
             return
-        first = self._slots[0].current
-        is_warm = self._is_complete or (first is not None and first.ready_s is not None)
+        is_warm = self._is_warm()
         for number, slot in enumerate(self._slots):
             if slot.current is None and slot.start_at_s <= monotonic() and (is_warm or number == 0):
                 slot.current = self._start(number, listens_late=is_warm)
@@ -182,8 +181,14 @@ class Supervisor:
         theirs.close()
         return _Worker(process, ours, number)
 
+    def _is_warm(self) -> bool:
+        """Whether the first worker has been ready, so that kernels are compiled and the others may start."""
+        first = self._slots[0].current
+        return self._is_complete or (first is not None and first.ready_s is not None)
+
     def _timeout_s(self) -> float | None:
-        times = [slot.start_at_s for slot in self._slots if slot.current is None]
+        startable = self._slots if self._is_warm() else self._slots[:1]
+        times = [] if self._is_stopping else [slot.start_at_s for slot in startable if slot.current is None]
         times += [w.stopping_s + self._drain_s + _KILL_AFTER_S for w in self._workers() if w.stopping_s is not None]
         if self._hang_s > 0:
             times.append(monotonic() + self._seat.beat_s)
