@@ -329,6 +329,26 @@ def test_a_client_that_leaves_cancels_its_turn(serving_of: Any) -> None:
     assert threads.close(5)
 
 
+def test_only_an_idle_connection_is_closed(serving_of: Any) -> None:
+    async def work(wire: Wire, app: App) -> None:
+        connection = wire.protocol
+        connection.timeout_keep_alive = 0.2
+        for _ in range(10):
+            wire.receive(post("/direct", b"abc"))
+            await asyncio.sleep(0.05)
+            assert not wire.is_closed
+        long = post("/direct", bytes(LONG_BYTES * 4))
+        wire.receive(long[:3000])
+        await asyncio.sleep(0.3)
+        assert not wire.is_closed  # within a body
+        wire.receive(long[3000:])
+        assert len(await settle(wire, 11)) == 11
+        while not wire.is_closed:
+            await asyncio.sleep(0.01)
+
+    drive(serving_of, work)
+
+
 def test_answers_that_nobody_reads_hold_the_next_request(serving_of: Any) -> None:
     async def work(wire: Wire, app: App) -> None:
         wire.receive(post("/direct", b"long"))

@@ -115,3 +115,15 @@ def test_pipelined_requests_of_a_client_that_left_are_dropped(
             assert client.post("/v1/models/rank:rank", content=GOOD).status_code == 200
     assert len(ranker.calls) == 2  # the running one and the last
     assert "Exception" not in caplog.text
+
+
+def test_long_bodies_of_pipelined_requests_come_whole(serve: Any, make_ranker: Any) -> None:
+    ids = [[f"item-{number}-{request}" for number in range(4000 * request)] for request in (1, 2, 3)]
+    bodies = [json.dumps({"candidates": each, "top_k": 1}).encode() for each in ids]
+    requests = b"".join(HEAD % len(body) + b"\r\n" + body for body in bodies[:-1])
+    last = (HEAD + b"Connection: close\r\n\r\n") % len(bodies[-1]) + bodies[-1]
+    ranker = make_ranker()
+    with serve({"b": ranker}) as server, server.connect() as connection:
+        connection.sendall(requests + last)
+        assert read_answer(connection).count(b"HTTP/1.1 200 ") == 3
+    assert [call["candidates"] for call in ranker.calls] == ids
