@@ -55,6 +55,21 @@ def test_the_report_is_json_on_demand(graph: Path, capsys: pytest.CaptureFixture
     assert network["flops"]["candidate"] == 1
 
 
+def test_what_is_stored_is_told_with_its_figures(graph: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, text, _ = run(capsys, graph, *SIDES, "--max-payload-bytes", 8)
+    assert code == 0
+    assert "Stored for each item, or computed again for each candidate" in text
+    assert "Decided within 8 bytes an item for 100,000 items in fp32" in text
+    assert "the least possible is 4 bytes." in text
+    assert "before it serves." in text
+    _, text, _ = run(capsys, graph, *SIDES, "--json")
+    storing = json.loads(text)["network"]["storing"]
+    assert storing["options"]["max_payload_bytes_per_item"] is None
+    (decision,) = storing["decisions"]
+    assert (decision["action"], decision["size_bytes"]) == ("store", 4)
+    assert decision["instead_us"] > 0
+
+
 def test_the_parts_are_drawn(graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, _ = run(capsys, graph, *SIDES, "--svg", tmp_path / "x.svg")
     assert code == 0
@@ -69,6 +84,7 @@ def test_the_parts_are_drawn(graph: Path, tmp_path: Path, capsys: pytest.Capture
         (("--side", "user=usr"), "'usr' is no side"),
         (("--side", "user=user"), "input 'item' is no feature"),
         ((*SIDES, "--svg", "/nowhere/x.svg"), "cannot be written"),
+        ((*SIDES, "--max-payload-bytes", "3"), "needs at least 4 bytes stored for each item"),
         (("--svg", "x.svg"), "a graph without rates cannot be drawn"),
     ],
 )

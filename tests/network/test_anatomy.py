@@ -58,6 +58,12 @@ def test_the_floor_is_the_slower_of_operations_and_bytes(split: Any) -> None:
     assert moved == pytest.approx((anatomy.weight_bytes(CAND) + 64 * 500) / 1e3)
 
 
+def test_what_nodes_write_is_counted_for_one_row(split: Any) -> None:
+    anatomy = dissect(split)
+    assert anatomy.activation_bytes(ITEM) == 4 * 16
+    assert anatomy.storing is split.report.storing
+
+
 def test_ceilings_are_measured() -> None:
     ceilings = measure_ceilings()
     assert np.isfinite([ceilings.flops, ceilings.bytes]).all()

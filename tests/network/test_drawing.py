@@ -9,6 +9,8 @@ import pytest
 
 from recserve.network.anatomy import Anatomy, dissect
 from recserve.network.drawing import draw, format_flops
+from recserve.network.split import split_network
+from recserve.network.storing import StoreOptions
 from recserve.rates import Rate
 
 USER, ITEM, CAND = Rate.REQUEST, Rate.ITEM, Rate.CANDIDATE
@@ -58,6 +60,21 @@ def test_nothing_is_loaded_from_elsewhere(anatomy: Anatomy) -> None:
     assert "href" not in svg
     assert "script" not in svg
     assert svg.count("http") == 1
+
+
+def test_it_shows_why_a_value_is_stored_or_computed_again(sketch: Any) -> None:
+    g = sketch()
+    hidden = g.op("Relu", g.linear(g.input("item", ITEM, 4), 4, 64))
+    g.output(g.op("ReduceSum", g.op("Mul", hidden, g.input("user", USER, 64)), g.ints(1), keepdims=1))
+    free = draw(dissect(split_network(g.network(), g.rates)), "x")
+    assert "stored for each item: 256 bytes" in free
+    assert any(t.startswith("256 bytes stored per item, ") and t.endswith(" ns to fetch") for t in texts(free))
+    tight = StoreOptions(max_payload_bytes_per_item=16)
+    drawn = draw(dissect(split_network(g.network(), g.rates, storing=tight)), "x")
+    assert "computed again for each candidate" in drawn
+    assert "stored for each item: 16 bytes" in drawn
+    assert "no other way" in drawn
+    assert "thick green border: of the item, but not stored" in texts(drawn)
 
 
 @pytest.mark.parametrize(("count", "text"), [(0, "0"), (999, "999"), (12_345, "12.3k"), (2e6, "2M"), (3.5e9, "3.5G")])

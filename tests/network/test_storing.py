@@ -34,6 +34,29 @@ def test_an_unknown_precision_is_refused() -> None:
         StoreOptions(payload_precision="int9")
 
 
+def test_options_come_from_texts() -> None:
+    texts = ["item_count=2000000", "requests_per_s=0.5", "max_payload_bytes_per_item=2048", "max_rebuild_s=1e3"]
+    assert StoreOptions.parse(texts, 500) == StoreOptions(
+        2_000_000, 500, 0.5, max_payload_bytes_per_item=2048, max_rebuild_s=1000.0
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("item_cuont=1", r"'item_cuont=1' names no expectation.*item_count"),
+        ("payload_precision=int8", "names no expectation"),
+        ("item_count=many", r"'item_count=many' is not NAME=NUMBER.*Write item_count=1000"),
+        ("item_count", r"'item_count' is not NAME=NUMBER"),
+        ("item_count=-5", r"item_count is -5, expected a whole number from 1"),
+        ("max_rebuild_s=nan", r"max_rebuild_s is nan, expected a number from 0"),
+    ],
+)
+def test_a_wrong_text_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        StoreOptions.parse([text])
+
+
 def test_rebuilds_are_spread_over_the_day() -> None:
     options = StoreOptions(item_count=86_400, item_updates_per_s=5, rebuilds_per_day=2)
     assert options.item_runs_per_s == 7

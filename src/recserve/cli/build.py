@@ -39,6 +39,14 @@ _PayloadPrecision = Annotated[
 _TablePrecision = Annotated[
     str, typer.Option(help="Table rows are stored in one of the same, or by table: item_emb=int8,*=bf16.")
 ]
+_Expect = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=NUMBER",
+        help="Traffic and limits by which it is decided what an item stores: item_count, requests_per_s, "
+        "item_updates_per_s, rebuilds_per_day, max_payload_bytes_per_item, max_rebuild_s. Repeat it.",
+    ),
+]
 _Records = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Held-back raw columns (Parquet) on which the gate is measured.")
 ]
@@ -63,6 +71,7 @@ def build(
     precision: _Precision = "fp32",
     payload_precision: _PayloadPrecision = "fp32",
     table_precision: _TablePrecision = "fp32",
+    expect: _Expect = None,
     records: _Records = None,
     label: _Label = None,
     group: _Group = None,
@@ -73,20 +82,21 @@ def build(
     """Build a bundle: compile, split by rate, choose an engine, prove that staged equals flat, publish.
 
     Everything is exact unless you ask for less, of the candidate network, of what is stored for an item, or of table
-    rows. The build refuses to publish where that costs more than the gate allows, on drawn requests and on your
-    --records; auto takes the cheapest that passes. The bundle records what was chosen and measured. On a processor of
-    another kind, engines are measured again at the first start.
+    rows. The build refuses to publish where that costs more than the gate allows, on drawn requests and your --records;
+    auto takes the cheapest that passes. The bundle records what was chosen and measured. On a processor of another
+    kind, engines are measured again at the first start.
 
     \b
     Example:
       recserve build --features fg.json --network network.onnx --tables tables/ --out models/rank/7
       recserve build ... --precision bf16 --records holdout.parquet --label click --group user_id
       recserve build ... --payload-precision auto --table-precision item_emb=int8,*=bf16
-      recserve build ... --engine onnxruntime --block 32
+      recserve build ... --expect item_count=2000000 --expect max_payload_bytes_per_item=2048
     """  # noqa: D301 - \b keeps the lines of the examples
     from recserve.bundle import Bundle
-    from recserve.cli.output import print_json, read_parquet
+    from recserve.cli.output import read_parquet
     from recserve.network.engine_choice import EngineOptions
+    from recserve.network.storing import StoreOptions
     from recserve.staging.precision import Precision
     from recserve.staging.quality import QualityGate
 
@@ -102,15 +112,18 @@ def build(
         precision=Precision(precision, payload_precision, Precision.parse_tables(table_precision)),
         gate=QualityGate(max_difference, max_auc_loss, max_auc_loss, label, group),
         records=None if records is None else read_parquet(records),
+        storing=StoreOptions.parse(expect or [], candidates),
     )
+    _print_built(bundle, as_json=as_json)
+
+
+def _print_built(bundle: Bundle, *, as_json: bool) -> None:
+    from recserve.cli.output import print_json
+    from recserve.network.engine_choice import Measured
+
     if as_json:
         print_json(bundle.manifest.model_dump())
-    else:
-        _print_built(bundle)
-
-
-def _print_built(bundle: Bundle) -> None:
-    from recserve.network.engine_choice import Measured
+        return
 
     def listed(figures: dict[str, float]) -> str:
         return ", ".join(f"{name} {value:.3g}" for name, value in figures.items())

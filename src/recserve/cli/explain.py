@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from recserve.bundle import Bundle
     from recserve.features.graph import PlanGraph
     from recserve.network.split import SplitNetwork
+    from recserve.network.storing import StoreOptions
 
 Document = dict[str, Any]
 
@@ -61,10 +62,15 @@ def network(
         typer.Option(metavar="INPUT=SIDE", help="Whose an input is: user, item, context or candidate. Repeat it."),
     ] = None,
     svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the parts into this file.")] = None,
-    candidates: Annotated[int, typer.Option(min=1, help="Candidates of the request that the floor is for.")] = 500,
+    candidates: Annotated[int, typer.Option(min=1, help="Candidates of a request.")] = 500,
+    max_payload_bytes: Annotated[
+        int | None, typer.Option(min=0, help="Split a graph so that an item stores no more; a bundle is as built.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show how a network is split by rate: its nodes, operations and bytes, what crosses, and which pass moved what.
+
+    For each item value it says whether it is stored or computed again, and what the other way would cost.
 
     The floor is the time that the candidate part cannot beat on one core of this machine: its operations, or the bytes
     it must read, at ceilings that the command measures.
@@ -75,7 +81,10 @@ def network(
       recserve explain network network.onnx --features fg.json
       recserve explain network network.onnx --side user_emb=user --side item_emb=item
     """  # noqa: D301 - \b keeps the lines of the example
-    document, split = _describe_split_network(path, features, side or [])
+    from recserve.network.storing import StoreOptions
+
+    storing = StoreOptions(candidates_per_request=candidates, max_payload_bytes_per_item=max_payload_bytes)
+    document, split = _describe_split_network(path, features, side or [], storing)
     kept: Document = {key: value for key, value in document.items() if key in ("inputs", "outputs", "network")}
     if split is not None:
         from recserve.cli.network_report import draw_split, report_split
@@ -179,7 +188,7 @@ def _describe_bundle(path: Path) -> Document:
 
 
 def _describe_split_network(
-    path: Path, features: Path | None, sides: list[str]
+    path: Path, features: Path | None, sides: list[str], storing: StoreOptions
 ) -> tuple[Document, SplitNetwork | None]:
     """The document, and the split network where there is one."""
     from recserve.network.model import Network
@@ -188,24 +197,30 @@ def _describe_split_network(
         split = _open_bundle(path).split
         return {"network": describe_split(split)}, split
     if not sides:
-        document = describe(path, features)
-        return document, _split_by_features(path, features) if features is not None else None
+        document = describe(path, None) if features is None else _specs_document(Network.load(path))
+        if features is None:
+            return document, None
+        split = _split_by_features(path, features, storing)
+        return document | {"network": describe_split(split)}, split
     from recserve.cli.network_report import rates_of_sides
+    from recserve.network.calibration import calibrate
     from recserve.network.split import split_network
 
     network = Network.load(path)
-    split = split_network(network, rates_of_sides(sides, network))
+    split = split_network(network, rates_of_sides(sides, network), storing=storing, costs=calibrate())
     return _specs_document(network) | {"network": describe_split(split)}, split
 
 
-def _split_by_features(path: Path, features: Path) -> SplitNetwork:
+def _split_by_features(path: Path, features: Path, storing: StoreOptions | None = None) -> SplitNetwork:
     from recserve.features.feature_set import FeatureSet
+    from recserve.network.calibration import calibrate
     from recserve.network.model import Network
     from recserve.network.split import split_network
     from recserve.staging.cuts import input_rates, match_inputs
 
     network = Network.load(path)
-    return split_network(network, input_rates(match_inputs(FeatureSet.load(features).graph, network)))
+    rates = input_rates(match_inputs(FeatureSet.load(features).graph, network))
+    return split_network(network, rates, storing=storing, costs=calibrate())
 
 
 def _specs_document(network: Any) -> Document:
@@ -250,6 +265,7 @@ def describe_split(split: SplitNetwork) -> Document:
         "flops": {rate.value: count for rate, count in report.flops.items()},
         "flat_flops": report.flat_flops,
         "item_bytes": report.item_bytes,
+        "storing": None if report.storing is None else report.storing.as_dict(),
         "changes": [f"{change.rewrite} at {change.at}: {change.what}" for change in report.changes],
     }
 

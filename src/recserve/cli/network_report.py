@@ -49,9 +49,16 @@ def report_split(split: SplitNetwork, candidates: int) -> dict[str, Any]:
     dearest = sorted(anatomy.nodes[Rate.CANDIDATE], key=lambda node: -node.flops)[:_SHOWN]
     return {
         "weight_bytes": {rate.value: anatomy.weight_bytes(rate) for rate in anatomy.nodes},
+        "activation_bytes": {rate.value: anatomy.activation_bytes(rate) for rate in anatomy.nodes},
+        "compute_us": {
+            rate.value: ceilings.compute_us(anatomy, rate, candidates if rate is Rate.CANDIDATE else 1)
+            for rate in anatomy.nodes
+        },
         "floor": {
             "candidates": candidates,
             "us": round(ceilings.floor_us(anatomy, candidates), 1),
+            "compute_us": round(ceilings.compute_us(anatomy, Rate.CANDIDATE, candidates), 1),
+            "bytes_us": round(ceilings.bytes_us(anatomy, candidates), 1),
             "gflops": round(ceilings.flops / 1e9, 1),
             "gbytes_per_s": round(ceilings.bytes / 1e9, 1),
         },
@@ -66,16 +73,56 @@ def print_report(network: dict[str, Any]) -> None:
     """Print what `report_split` gave as tables."""
     from recserve.cli.output import print_table
 
-    rows = [(rate, f"{size:,}") for rate, size in network["weight_bytes"].items()]
-    print_table("Weights", ["rate", "bytes"], rows)
     floor = network["floor"]
+    runs = {"item": "1 item", "request": "1 request", "candidate": f"{floor['candidates']:,} candidates"}
+    rows = [
+        (rate, f"{size:,}", f"{network['activation_bytes'][rate]:,}", f"{network['compute_us'][rate]:.3g}", runs[rate])
+        for rate, size in network["weight_bytes"].items()
+    ]
+    print_table("Bytes and time", ["rate", "weights", "written for a row", "least us", "for"], rows)
     typer.echo(
-        f"Floor: {floor['us']:,} us for {floor['candidates']:,} candidates on one core "
+        f"Floor: {floor['us']:,} us for {floor['candidates']:,} candidates on one core: operations "
+        f"{floor['compute_us']:,} us, weights and stored rows {floor['bytes_us']:,} us "
         f"({floor['gflops']:,} GFLOPS, {floor['gbytes_per_s']:,} GB/s measured)."
     )
+    if network.get("storing") is not None:
+        print_storing(network["storing"])
     nodes = [(n["op"], n["name"], f"{n['flops']:,}", f"{n['weight_bytes']:,}") for n in network["candidate_nodes"]]
     print_table("Dearest nodes at candidate rate", ["op", "value", "flops", "bytes of weights"], nodes)
     print_table("Passes", ["pass", "times"], network["passes"].items())
+
+
+def print_storing(plan: dict[str, Any]) -> None:
+    """Print which item values are stored or computed again, and by which figures."""
+    from recserve.cli.output import print_table
+
+    options = plan["options"]
+    rows = []
+    for decision in plan["decisions"]:
+        other = decision["instead_us"]
+        verb = "fetch" if decision["action"] == "store" else "compute"
+        instead = "no other way" if other is None else f"{1e3 * other:+.3g}"
+        rows.append(
+            (decision["value"], decision["op"], decision["action"], f"{decision['size_bytes']:,}",
+             f"{verb} {1e3 * decision['us']:.3g}", instead)
+        )  # fmt: skip
+    print_table(
+        "Stored for each item, or computed again for each candidate (ns a candidate)",
+        ["value", "op", "decision", "bytes", "takes", "the other way"],
+        rows,
+    )
+    budget = options["max_payload_bytes_per_item"]
+    limit = "without a byte budget" if budget is None else f"within {budget:,} bytes an item"
+    typer.echo(
+        f"Decided {limit} for {options['item_count']:,} items in {options['payload_precision']}, "
+        f"{options['requests_per_s']:,g} requests/s of {options['candidates_per_request']:,} candidates, "
+        f"{options['item_updates_per_s']:,g} item updates/s; the least possible is {plan['least_bytes']:,} bytes."
+    )
+    typer.echo(
+        f"A candidate costs {1e3 * plan['gather_us']:.3g} ns to fetch and {1e3 * plan['recompute_us']:.3g} ns to "
+        f"compute again; an item {plan['item_us']:.3g} us; all items {plan['rebuild_s']:.3g} s at a new version, "
+        f"{'lazily' if plan['rebuild_s'] > options['max_rebuild_s'] else 'before it serves'}."
+    )
 
 
 def draw_split(split: SplitNetwork, title: str, file: Path) -> None:

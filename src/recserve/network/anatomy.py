@@ -16,8 +16,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from recserve.network.cost import FREE_OPS
+from recserve.network.cost import FREE_OPS, VIEWS
 from recserve.network.cut import ASSUMED_SIZE
+from recserve.network.item_side import StorePlan
 from recserve.network.model import TensorSpec
 from recserve.network.session import Session
 from recserve.network.split import Part, SplitNetwork
@@ -62,6 +63,7 @@ class Anatomy:
         outputs: of the candidate part: the goals.
         crossings: {input of the candidate part: the rate that it comes from}.
         item_bytes: stored for each item.
+        storing: why those are stored; None in what an older recserve built.
     """
 
     nodes: dict[Rate, tuple[Node, ...]]
@@ -69,6 +71,7 @@ class Anatomy:
     outputs: dict[str, TensorSpec]
     crossings: dict[str, Rate]
     item_bytes: int
+    storing: StorePlan | None = None
 
     def flops(self, rate: Rate) -> int:
         """Operations of one evaluation of a part."""
@@ -77,6 +80,11 @@ class Anatomy:
     def weight_bytes(self, rate: Rate) -> int:
         """Bytes of the weights that a part reads."""
         return sum(node.bytes for node in self.nodes.get(rate, ()))
+
+    def activation_bytes(self, rate: Rate) -> int:
+        """Bytes that the nodes of a part write for one row, as far as shapes are known; views write nothing."""
+        shapes = [node.shape for node in self.nodes.get(rate, ()) if node.op not in VIEWS and node.shape is not None]
+        return _BYTES * sum(math.prod(shape) for shape in shapes)
 
 
 @dataclass(frozen=True)
@@ -93,9 +101,16 @@ class Ceilings:
 
     def floor_us(self, anatomy: Anatomy, candidates: int) -> float:
         """Microseconds that the candidate part cannot beat, for so many candidates: operations or bytes, the slower."""
-        compute = anatomy.flops(Rate.CANDIDATE) * candidates / self.flops
+        return max(self.compute_us(anatomy, Rate.CANDIDATE, candidates), self.bytes_us(anatomy, candidates))
+
+    def compute_us(self, anatomy: Anatomy, rate: Rate, rows: int) -> float:
+        """Microseconds of the operations of a part for so many rows, at the ceiling."""
+        return 1e6 * anatomy.flops(rate) * rows / self.flops
+
+    def bytes_us(self, anatomy: Anatomy, candidates: int) -> float:
+        """Microseconds to read the weights of the candidate part once and what is stored of each candidate."""
         moved = anatomy.weight_bytes(Rate.CANDIDATE) + anatomy.item_bytes * candidates
-        return 1e6 * max(compute, moved / self.bytes)
+        return 1e6 * moved / self.bytes
 
 
 def dissect(split: SplitNetwork) -> Anatomy:
@@ -107,6 +122,7 @@ def dissect(split: SplitNetwork) -> Anatomy:
         split.candidate.outputs,
         split.crossings,
         split.report.item_bytes,
+        split.report.storing,
     )
 
 

@@ -38,6 +38,8 @@ class _Box:
     rate: Rate
     strength: float
     is_input: bool = False
+    is_again: bool = False
+    """An item value that is computed again for each candidate."""
 
 
 def draw(anatomy: Anatomy, title: str) -> str:
@@ -61,6 +63,8 @@ def format_flops(count: int) -> str:
 class _Picture:
     def __init__(self, anatomy: Anatomy, title: str) -> None:
         self.anatomy, self.title = anatomy, title
+        plan = anatomy.storing
+        self.decisions = {} if plan is None else {decision.value: decision for decision in plan.decisions}
         self.most = max((n.flops for nodes in anatomy.nodes.values() for n in nodes), default=0)
         self.boxes: dict[tuple[Rate, str], _Box] = {}
         self.lanes: dict[Rate, tuple[float, float]] = {}
@@ -108,13 +112,25 @@ class _Picture:
         if node is None:
             spec = self.anatomy.inputs[rate][name]
             origin = self.anatomy.crossings.get(name, rate) if rate is Rate.CANDIDATE else rate
-            tip = f"{name}: {spec.dtype}{list(spec.dims)}, from {origin.value} rate"
+            tip = f"{name}: {spec.dtype}{list(spec.dims)}, from {origin.value} rate" + self._why(rate, name)
             return _Box(x, y, name, tip, origin, 0.0, True)
         strength = math.log1p(node.flops) / math.log1p(self.most) if node.flops else 0.0
         label = f"{node.op} {format_flops(node.flops)}" if node.flops else node.op
         shape = "unknown shape" if node.shape is None else f"shape {list(node.shape)} for one row"
         tip = f"{node.op} {node.name}: {shape}, {node.flops:,} operations, {node.bytes:,} bytes of weights"
-        return _Box(x, y, label, tip, rate, strength)
+        is_again = rate is Rate.CANDIDATE and name in self.decisions
+        return _Box(x, y, label, tip + self._why(rate, name), rate, strength, is_again=is_again)
+
+    def _why(self, rate: Rate, name: str) -> str:
+        """What was decided on an item value that the candidate part has."""
+        decision = self.decisions.get(name)
+        if decision is None or rate is not Rate.CANDIDATE:
+            return ""
+        size, ns = f"{decision.size_bytes:,} bytes", f"{1e3 * decision.us:.3g} ns"
+        other = "no other way" if decision.instead_us is None else f"the other way {1e3 * decision.instead_us:+.3g} ns"
+        if decision.action == "store":
+            return f"; stored for each item: {size}, {ns} to fetch; {other}"
+        return f"; computed again for each candidate: {ns}, spares {size} an item; {other}"
 
     def text(self) -> str:
         body = [*self._lane_marks(), *self._edges(), *self._box_marks(), *self._header()]
@@ -140,11 +156,18 @@ class _Picture:
             name = f"{rate.value} rate: {_WHEN[rate]}"
             marks.append(_text(left + 12, top + 20, name, colour, 13, is_bold=True))
             marks += [_text(left + 12, top + 37 + 15 * k, line, "#444444") for k, line in enumerate(lines)]
-            if rate is Rate.ITEM:
-                marks.append(
-                    _text(left + 12, top + 67, f"{self.anatomy.item_bytes:,} bytes stored per item", "#444444")
-                )
+            note = self._note(rate)
+            marks += [_text(left + 12, top + 67, note, "#444444")] if note else []
         return marks
+
+    def _note(self, rate: Rate) -> str:
+        """The last line over a lane."""
+        if rate is Rate.ITEM:
+            plan = self.anatomy.storing
+            fetch = "" if plan is None else f", {1e3 * plan.gather_us:.3g} ns to fetch"
+            return f"{self.anatomy.item_bytes:,} bytes stored per item{fetch}"
+        again = [box for box in self.boxes.values() if box.is_again and box.rate is rate]
+        return "thick green border: of the item, but not stored" if again else ""
 
     def _edges(self) -> list[str]:
         lines = []
@@ -166,10 +189,12 @@ class _Picture:
             fill = "#ffffff" if box.is_input else colour
             text = "#ffffff" if opacity > 0.5 and not box.is_input else "#222222"
             radius, dash = (13, ' stroke-dasharray="4 3"') if box.is_input else (4, "")
+            border = _COLOURS[Rate.ITEM] if box.is_again else colour
+            dash += ' stroke-width="2.5"' if box.is_again else ""
             marks.append(
                 f"<g><title>{escape(box.tip)}</title>"
                 f'<rect x="{box.x - _WIDTH / 2:.1f}" y="{box.y:.1f}" width="{_WIDTH}" height="{_HEIGHT}" rx="{radius}" '
-                f'fill="#ffffff" stroke="{colour}"{dash}/>'
+                f'fill="#ffffff" stroke="{border}"{dash}/>'
                 f'<rect x="{box.x - _WIDTH / 2:.1f}" y="{box.y:.1f}" width="{_WIDTH}" height="{_HEIGHT}" rx="{radius}" '
                 f'fill="{fill}" fill-opacity="{0 if box.is_input else opacity:.2f}"/>'
                 f'<text x="{box.x:.1f}" y="{box.y + 17:.1f}" text-anchor="middle" fill="{text}">'

@@ -33,7 +33,11 @@ _INFINITE: Final = 1 << 100
 _UNIT: Final = 1_000_000
 """Integer capacities for one unit of cost, so that cuts are compared exactly."""
 _MAX_BRANCHES: Final = 200
+_STEPS_OF_ALL_BRANCHES: Final = 6_000
+"""A search is cut short where it would price more steps than that."""
 _PRICE_STEPS: Final = 40
+EXPLAINING: Final = 0.05
+"""The effort for each of the alternatives that a choice is explained by."""
 
 
 @dataclass(frozen=True)
@@ -175,9 +179,11 @@ class ItemGraph:
         stored = {name for name, variable in needed.items() if side[variable] and not side[again + self.makers[name]]}
         return self.evaluate(frozenset(stored))
 
-    def smallest(self) -> Frontier | None:
+    def smallest(
+        self, forbidden: frozenset[str] = frozenset(), required: frozenset[str] = frozenset()
+    ) -> Frontier | None:
         """The frontier of fewest bytes, and among those the cheapest; None where nothing can be stored as needed."""
-        return self.cheapest(self._prohibitive)
+        return self.cheapest(self._prohibitive, forbidden, required)
 
     @cached_property
     def _prohibitive(self) -> float:
@@ -185,20 +191,33 @@ class ItemGraph:
         steps = sum((step.again or 0.0) + step.once for step in self.steps)
         return 2 * (steps + sum(tensor.store or 0.0 for tensor in self.tensors.values())) + 1
 
-    def cheapest_within(self, max_bytes: int) -> Frontier | None:
+    def cheapest_within(
+        self,
+        max_bytes: int | None,
+        forbidden: frozenset[str] = frozenset(),
+        required: frozenset[str] = frozenset(),
+        effort: float = 1.0,
+    ) -> Frontier | None:
         """The cheapest frontier that stores at most so many bytes; None where there is none.
 
-        Exact unless more than 200 branches are open, which takes many tensors of nearly the budget's size; then the
-        best one seen.
+        Exact up to 30 steps, unless more than 200 branches are open; on larger graphs fewer branches are tried. The
+        answer then is the best one seen, at worst a corner of the hull of costs over bytes.
+
+        Args:
+            max_bytes: the budget; None for none.
+            forbidden: tensors that must not be stored.
+            required: tensors that must be stored.
+            effort: share of the branches to try.
         """
-        found = self.cheapest()
-        if found is None or found.size_bytes <= max_bytes:
+        found = self.cheapest(0.0, forbidden, required)
+        if found is None or max_bytes is None or found.size_bytes <= max_bytes:
             return found
-        best = self.smallest()
+        best = self.smallest(forbidden, required)
         if best is None or best.size_bytes > max_bytes:
             return None
-        pending = [(frozenset[str](), frozenset[str]())]
-        for _ in range(_MAX_BRANCHES):
+        pending = [(forbidden, required)]
+        branches = min(_MAX_BRANCHES, effort * _STEPS_OF_ALL_BRANCHES / max(1, len(self.steps)))
+        for _ in range(1 + int(branches)):
             if not pending:
                 break
             forbidden, required = pending.pop()
@@ -223,7 +242,7 @@ class ItemGraph:
             return float("inf"), None, None
         if above.size_bytes <= max_bytes:
             return above.cost, None, above
-        below = self.cheapest(self._prohibitive, forbidden, required)
+        below = self.smallest(forbidden, required)
         if below is None or below.size_bytes > max_bytes:
             return float("inf"), None, None
         best, bound = below, above.cost
@@ -337,9 +356,6 @@ def explain_stored(graph: ItemGraph, chosen: Frontier, max_bytes: int | None = N
     """
     dearer: dict[str, float | None] = {}
     for name in sorted(chosen.stored):
-        other = graph.cheapest(0.0, frozenset({name}))
-        if other is None or (max_bytes is not None and other.size_bytes > max_bytes):
-            dearer[name] = None
-        else:
-            dearer[name] = other.cost - chosen.cost
+        other = graph.cheapest_within(max_bytes, forbidden=frozenset({name}), effort=EXPLAINING)
+        dearer[name] = None if other is None else other.cost - chosen.cost
     return dearer

@@ -17,7 +17,7 @@ from recserve.network.cost import VIEWS, OpCosts, node_us
 from recserve.network.cut import can_cross, reads, size_names
 from recserve.network.draft import Draft
 from recserve.network.facts import Facts
-from recserve.network.frontier import Frontier, ItemGraph, Step, Tensor, explain_stored
+from recserve.network.frontier import EXPLAINING, Frontier, ItemGraph, Step, Tensor, explain_stored
 from recserve.network.sizes import elements
 from recserve.network.storing import StoreOptions
 from recserve.rates import Rate
@@ -134,9 +134,7 @@ def plan_storing(
     if least is None:
         return None
     budget = options.max_payload_bytes_per_item
-    if budget is None:
-        chosen = graph.cheapest()
-    elif least.size_bytes > budget:
+    if budget is not None and least.size_bytes > budget:
         raise ConfigError(
             f"the network needs at least {least.size_bytes:,} bytes stored for each item "
             f"({', '.join(sorted(least.stored))}), but max_payload_bytes_per_item is {budget:,}",
@@ -144,8 +142,7 @@ def plan_storing(
             where=where,
             hint="Allow that many, or store in a narrower payload precision",
         )
-    else:
-        chosen = graph.cheapest_within(budget)
+    chosen = graph.cheapest_within(budget)
     return None if chosen is None else (chosen.stored, side.plan(graph, chosen, least.size_bytes))
 
 
@@ -251,13 +248,12 @@ class _ItemSide:
                 continue
             name, us = str(node.outputs[0].name), self._again_us(node)
             recompute_us += us
-            other = (
-                graph.cheapest(0.0, frozenset(), frozenset({name})) if graph.tensors[name].store is not None else None
-            )
-            is_able = other is not None and (
-                options.max_payload_bytes_per_item is None or other.size_bytes <= options.max_payload_bytes_per_item
-            )
-            instead = (other.cost - chosen.cost) / rate if other is not None and is_able else None
+            other = None
+            if graph.tensors[name].store is not None:
+                other = graph.cheapest_within(
+                    options.max_payload_bytes_per_item, required=frozenset({name}), effort=EXPLAINING
+                )
+            instead = None if other is None else (other.cost - chosen.cost) / rate
             decisions.append(Decision(name, node.op_type, "recompute", graph.tensors[name].size_bytes, us, instead))
         once = [self.nodes[number] for number in chosen.once]
         item_us = sum(node_us(node, self.facts, self.costs, _BATCH) for node in once if node is not None)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from recserve.errors import ConfigError
+from recserve.errors import ConfigError, suggest
 from recserve.rows.formats import check_precision, effective, row_bytes
 
 
@@ -46,6 +47,28 @@ class StoreOptions:
         if self.max_payload_bytes_per_item is not None:
             _check("max_payload_bytes_per_item", self.max_payload_bytes_per_item, 0, is_whole=True)
         check_precision(self.payload_precision, "storing.payload_precision")
+
+    @classmethod
+    def parse(cls, texts: Sequence[str], candidates_per_request: int = 300) -> StoreOptions:
+        """Options of texts such as `item_count=2000000`; all but the precision, which is that of the payload.
+
+        Raises:
+            ConfigError: a text has another form, names no option, or a number is out of its range.
+        """
+        known = [field.name for field in fields(cls) if field.name != "payload_precision"]
+        options: dict[str, Any] = {"candidates_per_request": candidates_per_request}
+        for text in texts:
+            name, _, number = text.partition("=")
+            if name not in known:
+                hint = suggest(name, known) or f"Known: {', '.join(known)}"
+                raise ConfigError(f"{text!r} names no expectation", code="bad_storing", where="storing", hint=hint)
+            try:
+                options[name] = int(number) if number.lstrip("-").isdecimal() else float(number)
+            except ValueError:
+                raise ConfigError(
+                    f"{text!r} is not NAME=NUMBER", code="bad_storing", where="storing", hint=f"Write {name}=1000"
+                ) from None
+        return cls(**options)
 
     @property
     def candidates_per_s(self) -> float:
