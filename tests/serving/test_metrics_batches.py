@@ -19,10 +19,6 @@ def counts(family: Family, suffix: str) -> float:
     return sum(value for end, _, value in family.samples if end == suffix)
 
 
-def test_a_process_that_batches_nothing_tells_nothing() -> None:
-    assert list(BatchMetrics().families()) == []
-
-
 def test_batches_are_told_under_tensorflow_servings_names() -> None:
     metrics = BatchMetrics()
     metrics.waited(0.002)

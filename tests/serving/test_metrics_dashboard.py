@@ -11,6 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from recserve.serving.access_log import AccessLogOptions
+from recserve.serving.batching.parameters import BatchingParameters
 from recserve.serving.oversight import Operations
 
 DASHBOARD = Path(__file__).parents[2] / "grafana" / "recserve.json"
@@ -26,7 +27,8 @@ def expressions() -> list[str]:
 def scraped(serve: Any, make_ranker: Any, tmp_path_factory: Any) -> dict[str, set[str]]:
     """Names of the metrics of a server that was called, with the labels of each."""
     operations = Operations(access_log=AccessLogOptions(slow_ms=0))
-    with serve({"models/rank/7": make_ranker()}, operations=operations) as server, server.client() as client:
+    options = {"operations": operations, "batching": BatchingParameters(num_batch_threads=1)}
+    with serve({"models/rank/7": make_ranker()}, **options) as server, server.client() as client:
         client.post("/v1/models/rank:rank", json={"candidates": ["a"]})
         text = client.get("/metrics").text
     names: dict[str, set[str]] = {}

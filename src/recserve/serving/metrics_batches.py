@@ -81,10 +81,8 @@ class BatchMetrics:
             batches.padding.add(size - total)
 
     def families(self) -> list[Family]:
-        """What was counted; nothing where no batch ever ran."""
+        """What was counted."""
         with self._lock:
-            if not self._models:
-                return []
             waits = _histogram(f"{_TFS}queuing_latency", "Microseconds from a batch's first call.", [({}, self._waits)])
             parts = [
                 ("input_batch_size", "Rows of a call.", [b.inputs for b in self._models.values()]),
