@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recserve.client import AsyncClient, CallFailedError, Client, Retries
+from recserve.client import AsyncClient, CallFailedError, Client, Retries, Target
 from recserve.errors import ConfigError, RequestError
 
 X = np.array([1.0, 2.0], np.float32)
@@ -136,11 +136,20 @@ def test_rank_of_texts_and_chosen_outputs(caller: Any) -> None:
     assert not got.timings_us
 
 
-def test_rank_by_label_needs_grpc(served: Any) -> None:
-    with Client(served.url("grpc")) as client:
-        assert client.rank("rank", ["a"], label="live").version.version == 7
-    with Client(served.url("rest")) as client, pytest.raises(RequestError, match="takes no label"):
-        client.rank("rank", ["a"], label="live")
+def test_rank_by_label_and_by_several_models(caller: Any) -> None:
+    assert caller.rank("rank", ["a"], label="live").version.version == 7
+    found = caller.rank_by_each(["rank", Target("rank", 7), Target("rank", label="live")], ["a", "b"], top_k=1)
+    assert [(list(one.item_ids), one.version.version) for one in found] == [(["a"], 7)] * 3
+    assert [one.is_user_found for one in found] == [None] * 3
+
+
+def test_what_the_server_has_not_is_told(caller: Any) -> None:
+    with pytest.raises(CallFailedError, match="keeps no users"):
+        caller.rank("rank", ["a"], user_id="ann")
+    with pytest.raises(CallFailedError, match="does not explain its scores"):
+        caller.rank("rank", ["a"], explain=True)
+    with pytest.raises(RequestError, match="there is no field 'top_m'. Did you mean 'top_k'?"):
+        caller.rank_by_each(["rank"], ["a"], top_m=1)
 
 
 def test_nobody_there_is_told_apart_from_not_ready() -> None:

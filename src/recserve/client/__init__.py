@@ -19,6 +19,7 @@
     grpc_transport.py  gRPC, both
 """
 
+from recserve.client.calls import Target
 from recserve.client.client import AsyncClient, Client
 from recserve.client.failures import CallFailedError
 from recserve.client.results import Prediction, Ranking, VersionStatus, VersionTuple
@@ -31,6 +32,7 @@ __all__ = [
     "Prediction",
     "Ranking",
     "Retries",
+    "Target",
     "VersionStatus",
     "VersionTuple",
 ]

@@ -81,6 +81,9 @@ class Wire(Protocol):
     def rank(self, target: Target, request: Mapping[str, Any]) -> Call[Ranking]:
         """Recserve's own ranking; `request` has the fields of `Client.rank`."""
 
+    def rank_by_each(self, targets: Sequence[Target], request: Mapping[str, Any]) -> Call[list[Ranking]]:
+        """Ranking by several models."""
+
 
 class Transport(Protocol):
     """Sends calls, blocking."""

@@ -15,7 +15,7 @@ from recserve.client.calls import AsyncTransport, Call, Target, Transport, Wire
 from recserve.client.failures import CallFailedError
 from recserve.client.results import Array, Prediction, Ranking, VersionStatus
 from recserve.client.retries import Retries
-from recserve.errors import ConfigError, RequestError
+from recserve.errors import ConfigError, RequestError, suggest
 from recserve.signatures import Signature
 
 T = TypeVar("T")
@@ -196,6 +196,8 @@ class Client(_Calls):
         outputs: Sequence[str] | None = None,
         request_id: str | None = None,
         timings: bool = False,
+        user_id: str | int | None = None,
+        explain: bool = False,
         version: int | None = None,
         label: str | None = None,
         timeout_s: float | None = None,
@@ -213,6 +215,8 @@ class Client(_Calls):
             outputs: which outputs to return; all if None.
             request_id: returned and logged.
             timings: whether to tell the stages' times.
+            user_id: of a user that the server keeps, whose columns those of `user` go before.
+            explain: whether to tell the features of the best candidates as text, and the stage times.
             version: the version that answers; the highest if None.
             label: the label of the version that answers, instead.
             timeout_s: of the call with all its attempts.
@@ -227,8 +231,33 @@ class Client(_Calls):
             outputs=outputs,
             request_id=request_id,
             timings=timings,
+            user_id=user_id,
+            explain=explain,
         )
         return self._send(self._wire.rank(Target(model, version, label), request), timeout_s)
+
+    def rank_by_each(
+        self,
+        models: Sequence[str | Target],
+        item_ids: Sequence[str] | Sequence[int] | Array,
+        *,
+        timeout_s: float | None = None,
+        **fields: Any,
+    ) -> list[Ranking]:
+        """Rank candidates with each of several models; all answer, or none.
+
+        Args:
+            models: 1 to 16, by name, or as `Target` with a version or a label.
+            item_ids: the candidates.
+            timeout_s: of the call with all its attempts.
+            **fields: the others of `rank`, but for its `outputs`, `version` and `label`.
+
+        Raises:
+            RequestError: there is no such field.
+        """
+        targets = [Target(model) if isinstance(model, str) else model for model in models]
+        request = _rank_request(item_ids, **_checked_fields(fields))
+        return self._send(self._wire.rank_by_each(targets, request), timeout_s)
 
     def close(self) -> None:
         """End the connections."""
@@ -369,6 +398,8 @@ class AsyncClient(_Calls):
         outputs: Sequence[str] | None = None,
         request_id: str | None = None,
         timings: bool = False,
+        user_id: str | int | None = None,
+        explain: bool = False,
         version: int | None = None,
         label: str | None = None,
         timeout_s: float | None = None,
@@ -384,8 +415,23 @@ class AsyncClient(_Calls):
             outputs=outputs,
             request_id=request_id,
             timings=timings,
+            user_id=user_id,
+            explain=explain,
         )
         return await self._send(self._wire.rank(Target(model, version, label), request), timeout_s)
+
+    async def rank_by_each(
+        self,
+        models: Sequence[str | Target],
+        item_ids: Sequence[str] | Sequence[int] | Array,
+        *,
+        timeout_s: float | None = None,
+        **fields: Any,
+    ) -> list[Ranking]:
+        """As `Client.rank_by_each`."""
+        targets = [Target(model) if isinstance(model, str) else model for model in models]
+        request = _rank_request(item_ids, **_checked_fields(fields))
+        return await self._send(self._wire.rank_by_each(targets, request), timeout_s)
 
     async def close(self) -> None:
         """End the connections."""
@@ -417,3 +463,14 @@ def _rank_request(item_ids: Any, **fields: Any) -> dict[str, Any]:
     """The fields of a rank call, as the wires take them."""
     ids = item_ids.tolist() if isinstance(item_ids, np.ndarray) and item_ids.dtype.kind not in "iu" else item_ids
     return {"item_ids": ids if isinstance(ids, np.ndarray) else list(ids), **fields}
+
+
+_RANK_FIELDS: Final = ("user", "context", "columns", "items", "top_k", "request_id", "timings", "user_id", "explain")
+
+
+def _checked_fields(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    for name in fields:
+        if name not in _RANK_FIELDS:
+            hint = suggest(name, _RANK_FIELDS) or f"There are {', '.join(_RANK_FIELDS)}."
+            raise RequestError(f"there is no field {name!r}", where="rank_by_each", hint=hint)
+    return fields

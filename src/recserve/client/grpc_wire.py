@@ -131,6 +131,17 @@ class GrpcWire:
         """Rank; ids and columns go packed."""
         return _call(ranking.SERVICE, "Rank", lambda message: _fill_rank(message, target, request), _read_ranking)
 
+    def rank_by_each(self, targets: Sequence[Target], request: Mapping[str, Any]) -> Call[list[Ranking]]:
+        """Rank by several models."""
+
+        def fill(message: Message) -> None:
+            _fill_rank(message.request, Target(""), request)
+            for target in targets:
+                choice = message.models.add(name=target.model)
+                _fill_version(choice, target)
+
+        return _call(ranking.SERVICE, "RankByEach", fill, lambda answer: list(map(_read_ranking, answer.answers)))
+
 
 def _call(service: str, name: str, fill: Callable[[Message], None], read: Callable[[Message], T]) -> Call[T]:
     method = methods_of(service)[name]
@@ -193,10 +204,7 @@ def _read_infer(response: Message) -> Prediction:
 
 def _fill_rank(message: Message, target: Target, request: Mapping[str, Any]) -> None:
     message.model = target.model
-    if target.version is not None:
-        message.version = target.version
-    elif target.label is not None:
-        message.version_label = target.label
+    _fill_version(message, target)
     message.item_ids.CopyFrom(write_values(request["item_ids"]))
     for place in ("user", "context"):
         for name, value in (request.get(place) or {}).items():
@@ -210,6 +218,19 @@ def _fill_rank(message: Message, target: Target, request: Mapping[str, Any]) -> 
     message.request_id = request.get("request_id") or ""
     message.outputs.extend(request.get("outputs") or ())
     message.timings = bool(request.get("timings"))
+    message.explain = bool(request.get("explain"))
+    user_id = request.get("user_id")
+    if isinstance(user_id, str):
+        message.user_id = user_id
+    elif user_id is not None:
+        message.user_number = user_id
+
+
+def _fill_version(message: Message, target: Target) -> None:
+    if target.version is not None:
+        message.version = target.version
+    elif target.label is not None:
+        message.version_label = target.label
 
 
 def _fill_items(message: Message, items: Mapping[Any, Mapping[str, Any]]) -> None:
@@ -224,12 +245,18 @@ def _read_ranking(response: Message) -> Ranking:
     return Ranking(
         item_ids=read_values(response.item_ids),
         scores=np.fromiter(response.scores, np.float32, len(response.scores)),
-        outputs={
-            name: np.fromiter(output.value, np.float32, len(output.value)) for name, output in response.outputs.items()
-        },
+        outputs={name: _read_output(output) for name, output in response.outputs.items()},
         version=VersionTuple(version.model, version.version, version.table_epoch, version.item_epoch),
         request_id=response.request_id,
         unknown_items=read_values(response.unknown_items),
         missing_columns=list(response.missing_columns),
         timings_us=dict(response.timings_us),
+        is_user_found=response.user_found if response.HasField("user_found") else None,
+        explanations=[(read_values(told.item_id)[0], list(told.lines)) for told in response.explanations],
     )
+
+
+def _read_output(output: Message) -> Array:
+    """float32[K] or, of several values an item, float32[K, k]."""
+    values: Array = np.fromiter(output.value, np.float32, len(output.value))
+    return values.reshape(-1, output.width) if output.width else values

@@ -13,7 +13,6 @@ from recserve.client.failures import not_understood
 from recserve.client.rest_inference import read_infer, write_infer
 from recserve.client.rest_tensors import read_json, to_array, write_json
 from recserve.client.results import Array, Prediction, Ranking, VersionStatus, VersionTuple
-from recserve.errors import RequestError
 from recserve.signatures import Method, Signature, TensorSpec
 from recserve.wire.tensor_proto import BY_NAME, CODE_NAMES
 
@@ -98,17 +97,34 @@ class RestWire:
 
     def rank(self, target: Target, request: Mapping[str, Any]) -> Call[Ranking]:
         """Rank; columns of candidates go as columns."""
-        if target.label is not None:
-            raise RequestError("ranking over HTTP takes no label", hint="Give a version, or use grpc://.")
+        if target.label is not None:  # only the route of several models knows labels
+            several = self.rank_by_each([target], request)
+            return Call(several.path, several.body, lambda answer: several.read(answer)[0], headers=several.headers)
         chosen = request.get("outputs") or ()
-        ids, columns = request["item_ids"], request.get("columns")
-        document: dict[str, Any] = {"candidates": {"item_id": ids, **columns} if columns else ids}
-        document |= {
-            key: request[key] for key in ("user", "context", "top_k", "items", "request_id") if request.get(key)
-        }
-        if request.get("timings"):
-            document["timings"] = True
-        return _post(f"{_model_path(target)}:rank", document, lambda answer: _ranking(answer, chosen))
+        return _post(f"{_model_path(target)}:rank", _rank_document(request), lambda answer: _ranking(answer, chosen))
+
+    def rank_by_each(self, targets: Sequence[Target], request: Mapping[str, Any]) -> Call[list[Ranking]]:
+        """Rank by several models."""
+        models = [
+            {"name": target.model}
+            | ({} if target.version is None else {"version": target.version})
+            | ({} if target.label is None else {"label": target.label})
+            for target in targets
+        ]
+        chosen = request.get("outputs") or ()
+        return _post(
+            "/v1/models:rank",
+            _rank_document(request) | {"models": models},
+            lambda answer: [_ranking(one, chosen) for one in answer["answers"]],
+        )
+
+
+def _rank_document(request: Mapping[str, Any]) -> dict[str, Any]:
+    ids, columns = request["item_ids"], request.get("columns")
+    document: dict[str, Any] = {"candidates": {"item_id": ids, **columns} if columns else ids}
+    document |= {key: request[key] for key in ("user", "context", "items", "request_id") if request.get(key)}
+    document |= {key: request[key] for key in ("top_k", "user_id") if request.get(key) is not None}
+    return document | {key: True for key in ("timings", "explain") if request.get(key)}
 
 
 def _post(path: str, document: Any, read: Callable[[Any], T]) -> Call[T]:
@@ -175,6 +191,8 @@ def _ranking(document: Any, chosen: Sequence[str]) -> Ranking:
         unknown_items=document["unknown_items"],
         missing_columns=document["missing_columns"],
         timings_us=document.get("timings_us", {}),
+        is_user_found=document.get("user_found"),
+        explanations=[(told["item_id"], told["lines"]) for told in document.get("explanations", ())],
     )
 
 

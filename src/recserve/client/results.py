@@ -60,12 +60,14 @@ class Ranking:
     Attributes:
         item_ids: K ids, all texts or all integers.
         scores: float32[K]; NaN where the model gave none.
-        outputs: output → float32[K], aligned with `item_ids`.
+        outputs: output → float32[K] or float32[K, k], aligned with `item_ids`.
         version: what exactly answered.
         request_id: the caller's, or the server's.
         unknown_items: candidates that were not scored.
         missing_columns: user and context columns that the request lacked.
         timings_us: stage → microseconds, where they were asked for.
+        is_user_found: whether the server keeps the user that the call named; None where it named none.
+        explanations: (id, lines of text) of the best candidates, where they were asked for.
     """
 
     item_ids: Sequence[str | int]
@@ -76,3 +78,5 @@ class Ranking:
     unknown_items: Sequence[str | int] = ()
     missing_columns: Sequence[str] = ()
     timings_us: Mapping[str, float] = field(default_factory=dict)
+    is_user_found: bool | None = None
+    explanations: Sequence[tuple[str | int, Sequence[str]]] = ()
