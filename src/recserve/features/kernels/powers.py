@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-
-from recserve.features.kernels.jit import inner
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 READ_FIRST: Final = -348
 READ_LAST: Final = 347
@@ -42,15 +43,14 @@ def _words(values: list[int], bits: int) -> tuple[Any, Any]:
 READ_HIGH, READ_LOW = _words([_power(e, 128) for e in range(READ_FIRST, READ_LAST + 1)], 64)
 WRITE_HIGH, WRITE_LOW = _words([_power(-k, 126) + 1 for k in range(WRITE_FIRST, WRITE_LAST + 1)], 63)
 
-_LOW: Final = np.uint64(0xFFFFFFFF)
-_32: Final = np.uint64(32)
 
-
-@inner
-def multiply_high(a: Any, b: Any) -> Any:
+@intrinsic
+def multiply_high(typingctx: Any, a: Any, b: Any) -> Any:  # noqa: ARG001  (numba passes the typing context)
     """The upper 64 bits of the product of two uint64."""
-    a0, a1, b0, b1 = a & _LOW, a >> _32, b & _LOW, b >> _32
-    low = a0 * b0
-    middle = a1 * b0 + (low >> _32)
-    other = a0 * b1 + (middle & _LOW)
-    return a1 * b1 + (middle >> _32) + (other >> _32)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
+        wide = cgutils.ir.IntType(128)
+        product = builder.mul(builder.zext(args[0], wide), builder.zext(args[1], wide))
+        return builder.trunc(builder.lshr(product, wide(64)), cgutils.ir.IntType(64))
+
+    return types.uint64(types.uint64, types.uint64), codegen

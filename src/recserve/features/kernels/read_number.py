@@ -117,11 +117,16 @@ def exact_product(digits: Any, exponent: int) -> Any:
     power -= 1 ^ top
     if low == 0 and high & np.uint64(0x1FF) == 0 and mantissa & 3 == 1:
         return False, 0.0
+    if power < 1:  # below the normal doubles: fewer bits are left
+        if power < -61:
+            return True, 0.0
+        mantissa >>= 1 - power
+        return True, from_bits((mantissa + (mantissa & 1)) >> 1)
     mantissa = (mantissa + (mantissa & 1)) >> 1
     if mantissa >> 53 > 0:
         mantissa >>= 1
         power += 1
-    if power < 1 or power >= 0x7FF:
+    if power >= 0x7FF:
         return False, 0.0
     return True, from_bits((power << 52) | (mantissa & ((1 << 52) - 1)))
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from recserve.serving.tfs.float_kernels import LINE_BREAK, MARK, WIDTH, write_floats
+from recserve.serving.json_tensors.written import write_rows
 
 SHORT_DIGITS: Final = 6
 _FULL_DIGITS: Final = {np.dtype(np.float32): 9, np.dtype(np.float64): 17}
@@ -41,16 +41,8 @@ def float_texts(values: NDArray[Any]) -> list[str]:
     """
     if not values.size:
         return []
-    text = np.empty(values.size * WIDTH, np.uint8)
-    is_single = values.dtype == np.float32
-    end = write_floats(np.ascontiguousarray(values, np.float64), is_single, text)
-    texts = text[: end - 1].tobytes().decode("ascii").split("\n")
-    marks = np.flatnonzero(text[:end] == MARK)
-    if marks.size:
-        places = np.searchsorted(np.flatnonzero(text[:end] == LINE_BREAK), marks)
-        for place, part in zip(places.tolist(), exact_texts(values[places]), strict=True):
-            texts[place] = part
-    return texts
+    text = write_rows({b"": values}, separator="\n")
+    return exact_texts(values) if text is None else text.decode("ascii").split("\n")
 
 
 def exact_texts(values: NDArray[Any]) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from recserve.serving.inference import dtype_name
+from recserve.serving.json_tensors.written import write_rows as json_rows
 from recserve.serving.tfs.errors import WireError
 from recserve.serving.tfs.float_text import float_texts
 from recserve.serving.tfs.values import TYPE_NAMES
@@ -36,6 +37,10 @@ def write_rows(outputs: Mapping[str, Tensor]) -> bytes:
         rows = tensor.shape[0]
     if rows == 0:
         return b'{"predictions": []}'
+    are_objects = len(outputs) > 1
+    prefixes = (_key(name, "{" if place == 0 else ", ") if are_objects else b"" for place, name in enumerate(outputs))
+    if text := json_rows(dict(zip(prefixes, outputs.values(), strict=True)), are_objects=are_objects):
+        return b'{"predictions": [' + text + b"]}"
     if len(outputs) == 1:
         ((name, tensor),) = outputs.items()
         return _encode('{"predictions": ', write_tensor(name, tensor), "}")
@@ -50,11 +55,21 @@ def write_columns(outputs: Mapping[str, Tensor]) -> bytes:
     Raises:
         WireError: a dtype has no JSON.
     """
+    texts = [json_rows({b"": tensor}) if tensor.ndim else None for tensor in outputs.values()]
+    parts = [b"[" + text + b"]" for text in texts if text]
+    if len(parts) == len(outputs) == 1:
+        return b'{"outputs": ' + parts[0] + b"}"
+    if len(parts) == len(outputs):
+        return b'{"outputs": {' + b", ".join(map(bytes.__add__, map(_key, outputs), parts)) + b"}}"
     if len(outputs) == 1:
         ((name, tensor),) = outputs.items()
         return _encode('{"outputs": ', write_tensor(name, tensor), "}")
     members = ", ".join(f"{encode_basestring(name)}: {write_tensor(name, tensor)}" for name, tensor in outputs.items())
     return _encode('{"outputs": {', members, "}}")
+
+
+def _key(name: str, before: str = "") -> bytes:
+    return f"{before}{encode_basestring(name)}: ".encode("utf-8", "replace")
 
 
 def write_regressions(values: Tensor) -> bytes:

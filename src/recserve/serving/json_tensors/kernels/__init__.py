@@ -6,5 +6,6 @@ from typing import Final
 
 KERNELS: Final[dict[str, tuple[str, ...]]] = {
     "lift": ("lift_numbers",),
+    "write": ("write_rows",),
 }
 """{module of this package: its kernels}."""

@@ -72,3 +72,43 @@ MIN_BLOCK_BYTES: Final = 48
 DONE: Final = 0
 TOO_MANY: Final = 1
 """More blocks or columns than there is room for."""
+IN_DOUBT: Final = 2
+"""The digits of a number are not sure."""
+
+# ---- what the writer is given
+
+OUT: Final = 0
+"""Address of the bytes to write."""
+ROW_COUNT: Final = 1
+PARTS: Final = 2
+"""Address of int64[PART_COUNT, PART], the values that each row has."""
+PART_COUNT: Final = 3
+SEPARATOR: Final = 4
+"""Byte between two rows; 0 for `, `."""
+IS_OBJECT: Final = 5
+"""Whether a row ends with `}`."""
+
+WRITTEN: Final = 0
+"""What it gives back: bytes."""
+
+# ---- a part of the rows
+
+VALUES: Final = 0
+"""Address of the values of all rows, one row after the other."""
+KIND: Final = 1
+FLOAT32: Final = 0
+FLOAT64: Final = 1
+INT64: Final = 2
+BOOL: Final = 3
+PREFIX: Final = 2
+"""Address of the bytes before the values of a row."""
+PREFIX_SIZE: Final = 3
+PART_SIZE: Final = 4
+"""Values of a row."""
+PART_RANK: Final = 5
+"""Axes of a row."""
+PART_DIMS: Final = 6
+MAX_PART_RANK: Final = 16
+PART: Final = PART_DIMS + MAX_PART_RANK
+VALUE_BYTES: Final = 26
+"""At least what the text of a value takes, with the two bytes behind it."""

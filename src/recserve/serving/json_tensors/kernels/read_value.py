@@ -95,7 +95,7 @@ def _read_exponent(p: int) -> Any:
 
 @inner
 def _whole(begin: int, p: int, number: Any, is_negative: bool) -> Any:
-    if p - begin > _MAX_DIGITS or number > _INT64_MAX:
+    if p - begin > _MAX_DIGITS or number > _INT64_MAX + np.uint64(is_negative):
         return begin, NOTHING, 0
     value = np.int64(number)
     return p, INTEGER, -value if is_negative else value

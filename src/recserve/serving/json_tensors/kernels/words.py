@@ -45,6 +45,16 @@ def trailing_zeros(typingctx: Any, word: Any) -> Any:  # noqa: ARG001
     return types.int64(types.uint64), codegen
 
 
+@intrinsic
+def leading_zeros(typingctx: Any, word: Any) -> Any:  # noqa: ARG001
+    """Zero bits above the highest set bit of a uint64; 64 for 0."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
+        return builder.ctlz(args[0], cgutils.false_bit)
+
+    return types.int64(types.uint64), codegen
+
+
 @inner
 def leading_digits(word: Any) -> Any:
     """How many of the eight characters of a word are digits before the first that is none."""
