@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import ssl
@@ -53,6 +54,22 @@ def test_an_http_port_speaks_tls_and_takes_a_new_certificate_while_it_serves(
             os.replace(new, old)
         server.process._oversight.refresh()
         assert subject(server.port, trusting(one.cert)) == "two"
+
+
+def test_a_long_body_comes_through_tls_whole(
+    serve: Any, make_ranker: Any, make_certificate: Callable[[str], Any]
+) -> None:
+    files = make_certificate("server")
+    ids = [f"item-{number}" for number in range(8000)]
+    body = json.dumps({"candidates": ids, "top_k": 8000}).encode()
+    operations = Operations(tls=TlsFiles(str(files.cert), str(files.key)))
+    with (
+        serve({"models/rank/7": make_ranker()}, operations=operations) as server,
+        httpx.Client(base_url=f"https://localhost:{server.port}", verify=trusting(files.cert), timeout=10) as client,
+    ):
+        for _ in range(3):
+            answer = client.post("/v1/models/rank:rank", content=body)
+            assert (answer.status_code, answer.json()["item_ids"]) == (200, ids)
 
 
 def test_a_client_without_a_certificate_is_turned_away_where_one_is_required(
