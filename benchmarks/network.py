@@ -270,7 +270,8 @@ def print_tail(cases: list[Case]) -> None:
     for c in cases:
         print(
             f"{c['case']:>20} {c['variant']:<36} p50 {c['p50_us']:9,.0f} µs  p99 {c['p99_us']:9,.0f}  "
-            f"p99.9 {c['p999_us']:9,.0f}  {c['tail_ratio']:.2f} × median  {c['spike_ratio']:.2f} × those of its size",
+            f"p99.9 {c['p999_us']:9,.0f}  {c['tail_ratio']:.2f} × median  in CPU time {c['cpu_tail_ratio']:.2f} ×, "
+            f"{c['spike_ratio']:.2f} × those of its size",
             flush=True,
         )
 
