@@ -385,11 +385,12 @@ class Ranker:
         self, worker: _Worker, view: StoreView, slots: I64, listed: CandidateList, positions: I64
     ) -> CandidateBatch:
         rows = len(slots)
-        arrays, described = worker.gathered.take(tuple((rows, width) for _, width in self.store.layout.fixed))
+        padded = self.pipeline.candidate.runner.padded_rows(rows)  # so that the engine reads what was gathered in place
+        arrays, described = worker.gathered.take(tuple((padded, width) for _, width in self.store.layout.fixed))
         if arrays:
             view.gather_fixed(slots, np.ascontiguousarray(described[:, :2]))
         pairs = zip(self._shapes, arrays, strict=True)
-        gathered = {name: array.reshape(rows, *shape) for (name, shape), array in pairs}
+        gathered = {name: array.reshape(padded, *shape) for (name, shape), array in pairs}
         ranges = np.empty((2, len(self.pipeline.cuts.ragged), rows), np.int64)
         ragged = view.gather_ragged(slots, ranges[0], ranges[1]) if ranges.size else _NO_VALUES
         return CandidateBatch(rows, self._candidate_columns(listed, positions), gathered, ragged, keep=ranges)

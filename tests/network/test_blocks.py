@@ -56,6 +56,27 @@ def test_any_block_gives_what_one_call_gives(part: Part, rows: int, block: int, 
         np.testing.assert_allclose(found[name], want, rtol=1e-5, atol=1e-6)
     assert max(engine.rows) <= (block or rows)
     assert not buckets or set(engine.rows) <= set(buckets)
+    assert sum(engine.rows) == runner.padded_rows(rows)
+
+
+@given(rows=st.integers(1, 70), block=st.integers(1, 40))
+def test_inputs_with_rows_to_pad_with_are_read_in_place(part: Part, rows: int, block: int) -> None:
+    read: list[np.ndarray[Any, Any]] = []
+
+    class Watcher(Recorder):
+        def run(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
+            read.append(feeds[self.tall])
+            return super().run(feeds)
+
+    runner = BlockRunner(part, Watcher(part), EngineChoice(block=block, buckets=rising_buckets(block)))
+    feeds = make_feeds(part, {"N": runner.padded_rows(rows)}, np.random.default_rng(rows))
+    tall = [name for name, spec in part.inputs.items() if spec.dims[0] == "N"]
+    exact = feeds | {name: feeds[name][:rows] for name in tall}
+    found, expected = runner.run(feeds, rows), Session(part.model).run(exact)
+    for name, want in expected.items():
+        assert found[name].shape == want.shape
+        np.testing.assert_allclose(found[name], want, rtol=1e-5, atol=1e-6)
+    assert all(any(np.shares_memory(one, feeds[name]) for name in tall) for one in read)
 
 
 class Short(Recorder):

@@ -53,7 +53,8 @@ class BlockRunner:
         """{output: [N, ...]}.
 
         Args:
-            feeds: inputs of the part by name, [N, ...] or [1, ...]; more than those are ignored.
+            feeds: inputs of the part by name, [N, ...] or [1, ...]; more than those are ignored. One of
+                `padded_rows(N)` rows, of which the first N count, is not copied to be padded.
             rows: N, at least 1.
         """
         if self.observe is not None:
@@ -83,6 +84,13 @@ class BlockRunner:
                 answers[name][start : start + count] = answer[:count]
         return answers
 
+    def padded_rows(self, rows: int) -> int:
+        """Rows that the calls for N candidates read: N, and those that the last call is padded with."""
+        if not self.choice.buckets:
+            return rows
+        whole = rows // self.choice.block * self.choice.block
+        return whole + self.choice.buckets[bisect_left(self.choice.buckets, rows - whole)] if rows > whole else rows
+
     def _run_padded(
         self, feeds: Mapping[str, Array], call: dict[str, Array], window: tuple[int, int, int]
     ) -> dict[str, Array]:
@@ -95,6 +103,9 @@ class BlockRunner:
         try:
             for name in self._tall:
                 feed = feeds[name]
+                if len(feed) >= start + size:
+                    call[name] = feed[start : start + size]
+                    continue
                 if name not in tails or tails[name].shape[1:] != feed.shape[1:]:
                     tails[name] = np.zeros((self.choice.buckets[-1], *feed.shape[1:]), feed.dtype)
                 tails[name][:count] = feed[start : start + count]

@@ -76,7 +76,7 @@ class CandidateBatch:
     Attributes:
         rows: N, at least 1.
         columns: candidate-side columns, N rows.
-        gathered: {fixed column: float32[N, ...]} of their payloads.
+        gathered: {fixed column: float32[N, ...]} of their payloads; rows behind the first N do not count.
         ragged: int64[R, FIELDS], descriptors of their ragged values, N rows each.
     """
 
