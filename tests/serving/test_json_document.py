@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import math
 from typing import Any
@@ -77,3 +78,19 @@ def test_a_deep_text_with_a_string_that_never_ends_is_refused_in_linear_time() -
     for rest in (b'"' + b'\\"' * 200_000, b'"\\' * 200_001, b'"' + b"x" * 400_000 + b"\\"):
         with pytest.raises(JsonError):
             read_json(b"[" * 300 + rest)
+
+
+def test_the_collector_is_as_it_was_after_a_large_text() -> None:
+    large = b"[" + b"[]," * 50_000 + b"[]]"
+    assert gc.isenabled()
+    assert len(read_json(large)) == 50_001
+    assert gc.isenabled()
+    with pytest.raises(JsonError):
+        read_json(large[:-1])
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        read_json(large)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

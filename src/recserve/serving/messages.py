@@ -14,6 +14,7 @@ import orjson
 from recserve.errors import RequestError, suggest
 from recserve.serving.candidates import json_type, parse_candidates, parse_inline_items
 from recserve.serving.contract import Candidates, ItemId, RankResult
+from recserve.serving.json_document import load_json
 
 Format = Literal["columns", "rows"]
 
@@ -225,7 +226,7 @@ def decode_json(body: bytes) -> Any:
         RequestError: with the place in the body.
     """
     try:
-        return orjson.loads(body)
+        return load_json(body)
     except orjson.JSONDecodeError as error:
         place, message = error.pos, error.msg
     try:

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recserve.serving.tfs.documents import Document
 from recserve.serving.tfs.errors import WireError
-from recserve.serving.tfs.tensors_in import decode_base64, exact_tensor, fast_tensor
-from recserve.signatures import DTYPES, numpy_dtype
+from recserve.serving.tfs.tensors_in import decode_base64, exact_tensor, fast_tensor, read_inputs
+from recserve.signatures import DTYPES, TensorSpec, numpy_dtype
 
 LEAVES = (
     st.integers(-(2**63), 2**64 - 1)
@@ -114,3 +115,35 @@ def test_what_is_no_base64_is_refused(text: str) -> None:
     with pytest.raises(WireError) as caught:
         decode_base64({"b64": text})
     assert caught.value.message == "Unable to base64 decode"
+
+
+@pytest.mark.parametrize("place", [0, 1, 255, 256, 257, 511, 600, 699])
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ([True], "JSON Value: true Type: True is not of expected type: float"),
+        ([1, 2], "Expecting tensor size: 1 but got: 2"),
+        (["true"], 'JSON Value: "true" Type: String is not of expected type: float'),
+    ],
+)
+def test_the_first_wrong_row_of_many_is_told(place: int, wrong: list[Any], message: str) -> None:
+    rows: list[Any] = [[0.5]] * 700
+    rows[place] = wrong
+    rows[-1] = "later"
+    if place == 699:
+        rows[-1] = wrong
+    if place == 0 and len(wrong) == 2:
+        place, message = 1, "Expecting tensor size: 2 but got: 1"
+    specs = {"x": TensorSpec("x", "float32")}
+    with pytest.raises(WireError) as caught:
+        read_inputs(Document({"instances": rows}, has_literals=True), specs)
+    assert f"element: {place} of" in caught.value.message
+    assert message in caught.value.message
+
+
+def test_many_rows_beside_a_literal_are_read() -> None:
+    rows = [{"x": n, "y": "true"} for n in range(600)]
+    specs = {"x": TensorSpec("x", "int64"), "y": TensorSpec("y", "string")}
+    tensors, _ = read_inputs(Document({"instances": rows}, has_literals=True), specs)
+    assert tensors["x"].tolist() == list(range(600))
+    assert tensors["y"].tolist() == [b"true"] * 600

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import orjson
 
+from recserve.serving.json_document import load_json
 from recserve.serving.json_tensors.lift import lift
 from recserve.serving.tfs.errors import WireError
 from recserve.serving.tfs.json_parser import has_equal_keys, parse_exactly, read_standard
@@ -46,7 +47,7 @@ def read_document(body: bytes) -> Document:
     """
     has_literals = b"true" in body or b"false" in body
     try:
-        value = orjson.loads(body)
+        value = load_json(body)
     except orjson.JSONDecodeError as error:
         value = _read_otherwise(body, error)
     else:

@@ -14,6 +14,7 @@ from operator import itemgetter
 from typing import Any, Final
 
 import numpy as np
+import orjson
 
 from recserve.serving.json_tensors.lift import Block
 from recserve.serving.tfs.documents import Document, LiftedDocument
@@ -34,6 +35,8 @@ _RANGES: Final = {
 """Integers that a dtype takes; the smaller ones wrap around."""
 
 _FLOATS: Final = ("float32", "float64")
+_CHUNK: Final = 256
+"""Rows that are looked at together where not all are read fast."""
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]*={0,2}")
 
 
@@ -144,7 +147,27 @@ def _read_rows(rows: list[Any], specs: Mapping[str, TensorSpec], has_literals: b
         tensors = {name: fast_tensor(column, specs[name].dtype, has_literals) for name, column in columns.items()}
         if all(tensor is not None and tensor.ndim for tensor in tensors.values()):
             return {name: tensor for name, tensor in tensors.items() if tensor is not None}
-    return _read_rows_exactly(rows, specs, are_named)
+    numbered = list(enumerate(rows))
+    for first in range(0, len(rows) if len(rows) > _CHUNK else 0, _CHUNK):
+        # Only to find the first wrong row without reading all before it exactly, which takes long.
+        chunk = [numbered[0], *numbered[max(first, 1) : first + _CHUNK]]
+        if not _is_read_fast([row for _, row in chunk], specs, are_named):
+            _read_rows_exactly(chunk, specs, are_named)
+    return _read_rows_exactly(numbered, specs, are_named)
+
+
+def _is_read_fast(rows: list[Any], specs: Mapping[str, TensorSpec], are_named: bool) -> bool:
+    """Whether the exact reader has nothing to refuse in these rows, as far as that is quickly told."""
+    columns = _named_columns(rows, specs) if are_named else {next(iter(specs)): rows}
+    if columns is None:
+        return False
+    try:
+        text = orjson.dumps(rows)
+    except (orjson.JSONEncodeError, RecursionError):  # texts that are no UTF-8, deep lists
+        return False
+    has_literals = b"true" in text or b"false" in text
+    tensors = [fast_tensor(column, specs[name].dtype, has_literals) for name, column in columns.items()]
+    return all(tensor is not None and tensor.ndim for tensor in tensors)
 
 
 def _named_columns(rows: list[Any], specs: Mapping[str, TensorSpec]) -> dict[str, list[Any]] | None:
@@ -158,11 +181,13 @@ def _named_columns(rows: list[Any], specs: Mapping[str, TensorSpec]) -> dict[str
     return {name: list(map(itemgetter(name), rows)) for name in names}
 
 
-def _read_rows_exactly(rows: list[Any], specs: Mapping[str, TensorSpec], are_named: bool) -> dict[str, Tensor]:
+def _read_rows_exactly(
+    rows: list[tuple[int, Any]], specs: Mapping[str, TensorSpec], are_named: bool
+) -> dict[str, Tensor]:
     parts: dict[str, list[Tensor]] = {}
     only = next(iter(specs))
     required = {name for name, spec in specs.items() if not spec.is_optional}
-    for index, row in enumerate(rows):
+    for index, row in rows:
         where = f"Failed to process element: {index}"
         if _is_named(row) != are_named:
             expected, got = ("object", "list") if are_named else ("value/list", "object")
@@ -176,7 +201,7 @@ def _read_rows_exactly(rows: list[Any], specs: Mapping[str, TensorSpec], are_nam
             except WireError as error:
                 text = f"{where}{key} of 'instances' list. Error: {error.code}: {error.message}"
                 raise WireError(text) from None
-        if are_named and (not required <= row.keys() or row.keys() != rows[0].keys()):
+        if are_named and (not required <= row.keys() or row.keys() != rows[0][1].keys()):
             names = ",".join(sorted(specs))
             raise WireError(f"{where} of 'instances' list. JSON object: {show(row)} keys must be equal to: {names}")
     return {name: np.stack(tensors) for name, tensors in parts.items()}
