@@ -260,6 +260,31 @@ def repeated_by_ones(g: Any) -> None:
     g.output(total(g, g.op("Relu", g.op("MatMul", pairs, g.weight(8, 3)))), dims=(3,))
 
 
+def last_row(g: Any) -> None:
+    """Of a layer over [history; item] the item's row is read."""
+    whole = g.op("Concat", *sequence(g), axis=1)
+    hidden = g.op("Softmax", g.op("MatMul", whole, g.weight(4, 3)), axis=-1)
+    g.output(g.op("Gather", hidden, g.constant(-1, np.int64), axis=1), dims=(3,))
+
+
+def causal(g: Any) -> None:
+    """Attention over [history; item] in which no row sees a later one; all rows are read."""
+    whole = g.op("Concat", g.input("hist", USER, 3, 4), g.input("item", ITEM, 1, 4), axis=1)
+    q, k, v = (g.op("MatMul", whole, g.weight(4, 3)) for _ in range(3))
+    scores = g.op("MatMul", q, g.op("Transpose", k, perm=[0, 2, 1]))
+    later = g.constant(np.triu(np.ones((4, 4)), 1), bool)
+    seen = g.op("Where", later, g.constant(-np.inf, np.float32), scores)
+    g.output(total(g, g.op("MatMul", g.op("Softmax", seen, axis=-1), v)), dims=(3,))
+
+
+def hidden(g: Any) -> None:
+    x = g.op("Mul", g.input("user", USER, 4), g.input("item", ITEM, 4))
+    filled = g.op("Where", g.constant(np.ones(4), bool), g.constant(2, np.float32), x)
+    zeros = g.constant(np.zeros(4), np.float32)
+    some = g.op("Add", g.op("Add", g.op("Relu", x), zeros), g.op("Mul", g.op("Exp", x), zeros))
+    g.output(g.op("Mul", some, filled), dims=(4,))
+
+
 GRAPHS: dict[str, Callable[[Any], None]] = {
     "spell_out_gemm": gemm,
     "spell_out_batch_norm": batch_norm,
@@ -301,6 +326,9 @@ GRAPHS: dict[str, Callable[[Any], None]] = {
     "expand_last": repeated_by_ones,
     "split_products": joined_sequence,
     "split_contractions": joined_sequence,
+    "pick_early": last_row,
+    "softmax_by_rows": causal,
+    "fill_masked": hidden,
 }
 
 

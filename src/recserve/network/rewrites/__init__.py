@@ -12,7 +12,7 @@ from typing import Final
 
 from recserve.network.draft import Draft
 from recserve.network.rewrites.affine import split_affine
-from recserve.network.rewrites.attention import split_contractions, split_products
+from recserve.network.rewrites.attention import softmax_by_rows, split_contractions, split_products
 from recserve.network.rewrites.concats import (
     flatten_concats,
     gather_to_slice,
@@ -23,7 +23,9 @@ from recserve.network.rewrites.concats import (
 )
 from recserve.network.rewrites.einsums import spell_out_einsum
 from recserve.network.rewrites.expands import drop_expands, expand_last, push_through_expands
+from recserve.network.rewrites.masks import fill_masked
 from recserve.network.rewrites.pairs import pairs_as_product, split_pair_products
+from recserve.network.rewrites.picks import pick_early
 from recserve.network.rewrites.plain import (
     fold_scale,
     spell_out_batch_norm,
@@ -74,8 +76,11 @@ PASSES: Final[tuple[Rewrite, ...]] = (
     lift_selections,
     flatten_concats,
     split_to_slices,
+    pick_early,
     gather_to_slice,
     push_into_concats,
+    softmax_by_rows,
+    fill_masked,
     pairs_as_product,
     split_pair_products,
     flatten_by_piece,
@@ -94,7 +99,7 @@ PASSES: Final[tuple[Rewrite, ...]] = (
     regroup_products,
 )
 
-_MAX_ROUNDS = 12
+_MAX_ROUNDS = 40
 
 
 def rewrite(draft: Draft, passes: Sequence[Rewrite] = PASSES) -> None:

@@ -11,7 +11,8 @@ from typing import Final
 import onnx_ir as ir
 
 from recserve.network.draft import Draft
-from recserve.network.rewrites.concats import Mixed, cut, mixed
+from recserve.network.rewrites.concats import Mixed, concatenated, cut, mixed, step_of
+from recserve.network.rules.axes import normal
 from recserve.network.sizes import ONE
 from recserve.rates import Rate, join
 
@@ -56,7 +57,48 @@ def _pieces(draft: Draft, node: ir.Node, slot: int, found: Mixed | None, pivot: 
     dims = () if value is None else draft.dims(value)
     axis = len(dims) - (1 if slot == 0 else 2)
     is_alike = len(dims) >= 2 and dims[axis] == draft.dims(pivot.node.outputs[0])[pivot.axis]
-    return cut(draft, value, sizes, axis, node) if value is not None and is_alike else None
+    if value is None or not is_alike:
+        return None
+    return concatenated(draft, value, axis, sizes) or cut(draft, value, sizes, axis, node)
+
+
+def softmax_by_rows(draft: Draft) -> None:
+    """`softmax [[a; b], [c; d]] = [softmax [a, c]; softmax [b, d]]`: scores cut into blocks, row by row.
+
+    The blocks of scores are `[history × history; item × history]` beside those of the item's column.
+    """
+    for node in draft.nodes():
+        value = node.inputs[0] if node.op_type == "Softmax" and draft.facts.opset >= 13 else None
+        columns = None if value is None else value.producer()
+        if value is None or columns is None or columns.op_type != "Concat" or draft.fact(value).dims is None:
+            continue
+        rank = len(draft.dims(value))
+        along = normal(step_of(draft, node).int_of("axis", -1), rank)
+        if normal(columns.attributes["axis"].as_int(), rank) != along:
+            continue
+        blocks = _blocks(draft, columns, along)
+        if blocks is None or not any(join(draft.rate(v) for v in row) is not Rate.CANDIDATE for row in blocks[0]):
+            continue
+        rows = [draft.emit("Concat", row, node, axis=along) for row in blocks[0]]
+        done = draft.emit("Concat", [draft.copy(node, [r], node) for r in rows], node, axis=blocks[1])
+        draft.replace(node.outputs[0], done, "softmax_by_rows", f"{len(rows)} rows of blocks")
+
+
+def _blocks(draft: Draft, columns: ir.Node, along: int) -> tuple[list[list[ir.Value]], int] | None:
+    """The blocks of a concatenation of concatenations, row by row, and the axis of the rows."""
+    table: list[list[ir.Value]] = []
+    first = columns.inputs[0]
+    inner = None if first is None else first.producer()
+    if first is None or inner is None or inner.op_type != "Concat":
+        return None
+    axis = normal(inner.attributes["axis"].as_int(), len(draft.dims(first)))
+    sizes = [draft.dims(v)[axis] for v in inner.inputs if v is not None]
+    for column in columns.inputs:
+        pieces = None if column is None else concatenated(draft, column, axis, sizes)
+        if pieces is None:
+            return None
+        table.append(pieces)
+    return ([list(row) for row in zip(*table, strict=True)], axis) if axis != along else None
 
 
 def split_products(draft: Draft) -> None:

@@ -176,20 +176,21 @@ def _push_unary(draft: Draft, node: ir.Node) -> ir.Value | None:
 
 
 def _push_pairwise(draft: Draft, node: ir.Node) -> ir.Value | None:
-    """Both inputs are concatenations cut alike; or one is the same along the axis, or can be cut like the other."""
-    left, right = node.inputs
-    found = [mixed(draft, left), mixed(draft, right)]
-    pivot = found[0] or found[1]
-    if pivot is None or left is None or right is None:
+    """The inputs are concatenations cut alike; or the same along the axis, or can be cut like the first of them."""
+    values = [v for v in node.inputs if v is not None]
+    found = [mixed(draft, v) for v in values]
+    pivot = next((f for f in found if f is not None), None)
+    if pivot is None or len(values) < len(node.inputs):
         return None
-    columns = [_cut_like(draft, v, f, pivot, node) for v, f in zip((left, right), found, strict=True)]
-    if columns[0] is None or columns[1] is None:
+    columns = [_cut_like(draft, v, f, pivot, node) for v, f in zip(values, found, strict=True)]
+    known = [c for c in columns if c is not None]
+    if len(known) < len(columns):
         return None
-    pairs = list(zip(*columns, strict=True))
+    rows = list(zip(*known, strict=True))
     is_gain = any(
-        join(draft.rate(v) for v in pair) is not Rate.CANDIDATE or any(mixed(draft, v) for v in pair) for pair in pairs
+        join(draft.rate(v) for v in row) is not Rate.CANDIDATE or any(mixed(draft, v) for v in row) for row in rows
     )
-    return _each(draft, node, pivot.axis, pairs) if is_gain else None
+    return _each(draft, node, pivot.axis, rows) if is_gain else None
 
 
 def _cut_like(draft: Draft, value: ir.Value, found: Mixed | None, pivot: Mixed, node: ir.Node) -> list[ir.Value] | None:
@@ -205,6 +206,9 @@ def _cut_like(draft: Draft, value: ir.Value, found: Mixed | None, pivot: Mixed, 
     own = pivot.axis - rank + len(dims)
     if own < 0 or dims[own] == ONE:
         return [value] * len(sizes)
+    alike = concatenated(draft, value, own, sizes)
+    if alike is not None:
+        return alike
     array, widths = draft.array(value), static(sizes)
     if array is not None and widths is not None:
         if array.shape[own] != sum(widths):
@@ -213,6 +217,16 @@ def _cut_like(draft: Draft, value: ir.Value, found: Mixed | None, pivot: Mixed, 
     if found is not None or dims[own] != draft.dims(pivot.node.outputs[0])[pivot.axis]:
         return None
     return None if draft.rate(value) is Rate.CANDIDATE else cut(draft, value, sizes, own, node)
+
+
+def concatenated(draft: Draft, value: ir.Value, axis: int, sizes: Sequence[Size]) -> list[ir.Value] | None:
+    """The pieces of a concatenation of any rate along an axis, if they have these sizes."""
+    node = value.producer()
+    if node is None or node.op_type != "Concat":
+        return None
+    pieces = [v for v in node.inputs if v is not None]
+    is_alike = normal(node.attributes["axis"].as_int(), len(draft.dims(value))) == axis
+    return pieces if is_alike and [draft.dims(p)[axis] for p in pieces] == list(sizes) else None
 
 
 def cut(draft: Draft, value: ir.Value, sizes: Sequence[Size], axis: int, node: ir.Node) -> list[ir.Value] | None:
@@ -407,7 +421,7 @@ def _push_norm(draft: Draft, node: ir.Node) -> ir.Value | None:
 _Push = tuple[Callable[[ir.Node], bool], Callable[[Draft, ir.Node], "ir.Value | None"]]
 _PUSHES: Final[tuple[_Push, ...]] = (
     (lambda n: n.op_type in UNARY, _push_unary),
-    (lambda n: n.op_type in _PAIRWISE and len(n.inputs) == 2, _push_pairwise),
+    (lambda n: (n.op_type in _PAIRWISE and len(n.inputs) == 2) or n.op_type == "Where", _push_pairwise),
     (lambda n: n.op_type == "Reshape", _push_reshape),
     (lambda n: n.op_type == "Transpose", _push_transpose),
     (lambda n: n.op_type in ("Squeeze", "Unsqueeze"), _push_view),

@@ -15,6 +15,7 @@ from recserve.network.sizes import static
 from recserve.rates import Rate
 
 _RATES: Final = (Rate.CONSTANT, Rate.REQUEST, Rate.ITEM, Rate.CANDIDATE)
+_FEW: Final = 3
 
 
 def split_pair_products(draft: Draft) -> None:
@@ -31,10 +32,15 @@ def split_pair_products(draft: Draft) -> None:
         if right.rank(draft) != 3 or draft.fact(left.pieces[0]).row != 0:
             continue
         widths, columns = left.widths(draft), right.widths(draft)
-        if widths is None or columns is None:
+        if widths is None or columns is None or _is_attention(draft, left, right):
             continue
         result = _Blocks(draft, node, left, right).joined(sum(widths), sum(columns))
         draft.replace(node.outputs[0], result, "split_pair_products", "a product per pair of rates")
+
+
+def _is_attention(draft: Draft, left: Mixed, right: Mixed) -> bool:
+    """Queries and keys of two or three parts of a sequence, which `split_products` keeps apart."""
+    return max(len(left.pieces), len(right.pieces)) <= _FEW and not _is_transpose(draft, left, right)
 
 
 class _Blocks:
