@@ -103,3 +103,23 @@ def test_bf16_needs_an_engine_that_has_it(tmp_path: Path) -> None:
     (tmp_path / "model.json").write_text(json.dumps({"precision": "bf16"}))
     with pytest.raises(ConfigError, match="engine 'onnxruntime' does not compute in bf16; the engine 'openvino' does"):
         open_plain_model(tmp_path)
+
+
+@pytest.mark.parametrize("outputs", [None, ["y"], ["y", "z"], ["z", "y"]])
+def test_tensors_that_pass_as_they_are_equal_converted_ones(tmp_path: Path, outputs: list[str] | None) -> None:
+    x, *given = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n"]) for name in ("x", "y", "z"))
+    nodes = [helper.make_node("Neg", ["x"], ["y"]), helper.make_node("Abs", ["x"], ["z"])]
+    graph = helper.make_graph(nodes, "g", [x], given)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    entry = {"tensor": "x", "dtype": "float64"}
+    declared = {"signatures": {"same": {}, "converted": {"inputs": {"x": entry}, "outputs": {"y": "y", "z": "z"}}}}
+    (tmp_path / "model.json").write_text(json.dumps(declared))
+    plain = open_plain_model(tmp_path)
+    values = np.array([1.5, -2.5, 0.0])
+    same = plain.run("same", {"x": values.astype(np.float32)}, outputs)
+    converted = plain.run("converted", {"x": values}, outputs)
+    assert list(same) == list(converted) == (outputs or ["y", "z"])
+    for name in same:
+        np.testing.assert_array_equal(same[name], converted[name])
+    np.testing.assert_array_equal(plain.run("same", {"x": values}, outputs)["y"], -values)  # dtypes are mended

@@ -34,6 +34,11 @@ class _Binding:
     spec: TensorSpec
     graph_dtype: str
 
+    @property
+    def is_same(self) -> bool:
+        """Whether callers send or get the very tensor of the graph."""
+        return self.spec.dtype == self.graph_dtype != "string"
+
     def feed(self, tensor: Tensor) -> Tensor:
         """The caller's tensor as the graph takes it."""
         if self.spec.dtype in _PARTS and self.graph_dtype not in _PARTS:
@@ -64,6 +69,10 @@ class _Call:
     inputs: Mapping[str, _Binding]
     outputs: Mapping[str, _Binding]
     class_labels: Tensor | None
+    taken: Mapping[str, tuple[str, np.dtype[Any]]] | None
+    """Input name → tensor of the graph and its dtype; None where values are converted."""
+    given: Mapping[str, str] | None
+    """Output name → tensor of the graph; None where values are converted, or made."""
 
 
 class _Signatures(dict[str, Signature]):
@@ -128,6 +137,19 @@ class PlainModel:
         if calls is None:
             raise RequestError(f"model {self._name!r} version {self._version} is closed")
         call = calls[self._signatures[signature].name]
+        if call.taken is None or call.given is None:
+            return self._run_converted(call, inputs, outputs)
+        feeds = {}
+        for name, tensor in inputs.items():
+            inner, dtype = call.taken[name]
+            feeds[inner] = tensor if tensor.dtype is dtype else tensor.astype(dtype, copy=False)
+        names = call.given if outputs is None else outputs
+        results = call.engine.compute(feeds, [call.given[name] for name in names])
+        return dict(zip(names, map(np.asarray, results), strict=True))
+
+    def _run_converted(
+        self, call: _Call, inputs: Mapping[str, Tensor], outputs: Sequence[str] | None
+    ) -> dict[str, Tensor]:
         engine = call.engine
         feeds: dict[str, Tensor] = {}
         is_replaced = False
@@ -234,7 +256,21 @@ def _bind(key: str, entry: SignatureEntry, engine: Engine, path: Path) -> _Call:
             raise ConfigError(f"{len(labels)} class_labels for {shape[1]} scores", where=where)
         specs["classes"] = TensorSpec("classes", "string", shape, "classes")
     signature = Signature(key, {name: b.spec for name, b in taken.items()}, specs, entry.method)
-    return _Call(engine, signature, taken, given, labels)
+    return _Call(
+        engine, signature, taken, given, labels, _passed_in(taken), None if labels is not None else _passed_out(given)
+    )
+
+
+def _passed_in(bindings: Mapping[str, _Binding]) -> dict[str, tuple[str, np.dtype[Any]]] | None:
+    if not all(binding.is_same for binding in bindings.values()):
+        return None
+    return {name: (b.spec.tensor_name, numpy_dtype(b.graph_dtype)) for name, b in bindings.items()}
+
+
+def _passed_out(bindings: Mapping[str, _Binding]) -> dict[str, str] | None:
+    if not all(binding.is_same for binding in bindings.values()):
+        return None
+    return {name: binding.spec.tensor_name for name, binding in bindings.items()}
 
 
 def _bind_side(
