@@ -6,6 +6,8 @@ Shapes written in the file are dropped first: an exporter that traced one batch 
 
 from __future__ import annotations
 
+from typing import Final
+
 import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as generic
@@ -13,6 +15,9 @@ from onnx import version_converter
 
 from recserve.errors import ConfigError
 from recserve.network.model import Network
+
+DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
+"""Of the ops that engines implement: ONNX's own, and those that ONNX Runtime adds for exporters."""
 
 _OLDEST_OPSET = 13
 _CONVERTED_OPSET = 18
@@ -22,7 +27,8 @@ def canonical(network: Network) -> ir.Model:
     """The network as a model to analyse: nodes sorted, names unique, each graph output made by an Identity node.
 
     Raises:
-        ConfigError: the graph uses an opset older than 13 and cannot be converted.
+        ConfigError: the graph uses an opset older than 13 and cannot be converted; or has an op of a domain that no
+            engine knows and that the graph does not define (code "unsupported_element", with node and domain).
     """
     proto = onnx.load_model_from_string(network.to_bytes())
     opset = next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), _CONVERTED_OPSET)
@@ -44,9 +50,23 @@ def canonical(network: Network) -> ir.Model:
         generic.NameFixPass(),
     ):
         tidy(model)
+    _check_domains(model, network.where)
     _forget_shapes(model)
     _name_outputs(model)
     return model
+
+
+def _check_domains(model: ir.Model, where: str) -> None:
+    for node in model.graph.all_nodes():
+        if node.domain not in DOMAINS:
+            name = str(node.name or node.outputs[0].name)
+            raise ConfigError(
+                f"node {name!r} is the op {node.op_type!r} of the domain {node.domain!r}, "
+                "which no engine implements and the graph does not define",
+                code="unsupported_element",
+                where=where,
+                hint="Export it again with ONNX's own ops, or write the op as a function inside the model",
+            )
 
 
 def optimise(model: ir.Model) -> None:
