@@ -88,6 +88,8 @@ def test_workers_are_replaced_and_restarted_and_nobody_notices(tmp_path: Path) -
         first = set(workers_of(process))
         assert len(first) == 2
         assert httpx.get(f"{url}/readyz").status_code == 200
+        (tmp_path / "a" / "2").mkdir()  # later workers serve what the first ones do
+        (tmp_path / "a" / "2" / "model.onnx").write_bytes(b"no graph")
         with traffic(url) as (right, wrong):
             process.send_signal(signal.SIGHUP)
             wait_for(lambda: len(now := set(workers_of(process))) == 2 and not first & now)

@@ -28,6 +28,8 @@ from recserve.serving.registry import Registry
 from recserve.serving.repository import Repository, highest_version
 from recserve.serving.run import ServeOptions, ServerProcess
 from recserve.serving.service import RankService
+from recserve.serving.workers.crew import Crew
+from recserve.serving.workers.orders import OrderBook
 
 
 @dataclass(frozen=True)
@@ -323,3 +325,28 @@ def make_serving(dialect_base: Path) -> Callable[..., Serving]:
         )
 
     return build
+
+
+@pytest.fixture
+def make_crews() -> Callable[[int], list[Crew]]:
+    """Crews of workers that hear of each other through a supervisor's book, all in this process."""
+
+    def make(count: int) -> list[Crew]:
+        lock = threading.RLock()
+        book: OrderBook[int] = OrderBook(
+            lambda number, message: crews[number].hear(message), lambda: range(count), lambda number: number
+        )
+
+        def crew_of(number: int) -> Crew:
+            def hear(kind: str, content: Any) -> None:
+                with lock:
+                    (book.ask if kind == "ask" else book.hear)(number, *content)
+
+            return Crew(hear)
+
+        crews = [crew_of(number) for number in range(count)]
+        for crew in crews:
+            crew.begin()
+        return crews
+
+    return make

@@ -8,6 +8,7 @@ import pytest
 from recserve.errors import ConfigError, InvariantError, NotFoundError
 from recserve.serving.registry import Registry
 from recserve.serving.repository import Repository, find_versions, highest_version, version_key
+from recserve.serving.workers.crew import CrewError
 
 
 @pytest.fixture
@@ -99,3 +100,40 @@ def test_an_unknown_model_cannot_be_loaded(base: Path, repository: Repository) -
     with pytest.raises(NotFoundError) as caught:
         repository.load("aa")
     assert str(caught.value) == "no model 'aa' in the repository. Did you mean 'a'?"
+
+
+def test_a_version_of_another_model_is_not_served_under_the_wanted_name(base: Path, make_ranker: Any) -> None:
+    repository = Repository(Registry(), lambda *_: make_ranker("other", 1))
+    expected = "the version is of model 'other', and is to be served as 'a'. Serve it under its own name."
+    with pytest.raises(ConfigError) as caught:
+        repository.load_version(base / "a" / "1", name="a")
+    assert str(caught.value) == f"{base / 'a' / '1'}: {expected}"
+    assert repository.registry.names() == []
+
+
+def test_workers_load_and_unload_alike_and_one_that_cannot_is_named(
+    base: Path, repository: Repository, make_ranker: Any, make_crews: Any
+) -> None:
+    full = False
+
+    def open_elsewhere(directory: str, name: str | None = None) -> Any:
+        if full:
+            raise ConfigError("no memory", where="here")
+        return make_ranker("a", int(Path(directory).name))
+
+    one, two = make_crews(2)
+    here, there = (
+        Repository(Registry(), open_model, crew=crew)
+        for open_model, crew in ((repository.open_model, one), (open_elsewhere, two))
+    )
+    for each in (here, there):
+        each.load_version(base / "a" / "1")
+    here.load("a")
+    assert [r.registry.is_available("a", 2) for r in (here, there)] == [True, True]
+    there.unload("a")
+    assert [r.registry.names() for r in (here, there)] == [[], []]
+    full = True
+    with pytest.raises(CrewError, match="not every worker could do it: worker 1: here: no memory"):
+        here.load("a")
+    with pytest.raises(ConfigError, match="here: no memory"):
+        there.load("a")

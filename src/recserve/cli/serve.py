@@ -118,7 +118,9 @@ def _supervise(flags: ServeFlags) -> None:
     from recserve.serving.run import address_of, bind
     from recserve.serving.workers.supervisor import Supervisor, share_ports
 
-    options, _ = read_options(flags)
+    options, folders = read_options(flags)
+    if not flags.watch:  # a worker that starts later serves what the others do, also where there is more by then
+        flags = replace(flags, models=[str(folder) for folder in folders] or flags.models)
     ports = options.listeners()
     http = {port.dialect: port.number for port in ports if port.kind.transport == "http"}
     others = {port.dialect: port.number for port in ports if port.kind.transport != "http"}

@@ -18,6 +18,7 @@ from recserve.serving.lifecycle.model_config import ModelConfig
 from recserve.serving.lifecycle.options import LifecycleOptions, Retries
 from recserve.serving.registry import Registry
 from recserve.serving.repository import Repository
+from recserve.serving.workers.crew import Crew
 from recserve.signatures import Signature, TensorSpec
 
 
@@ -65,8 +66,13 @@ class Shelf:
         kwargs.setdefault("retries", Retries(0.05, 1.0, 0.05))
         return LifecycleOptions(**{"poll_s": 0.02, "is_nice": False} | kwargs)
 
-    def start(self, held: Callable[[str], frozenset[int]] = lambda _: frozenset(), **kwargs: Any) -> Lifecycle:
-        lifecycle = Lifecycle(self.repository, self.options(**kwargs), held)
+    def start(
+        self,
+        held: Callable[[str], frozenset[int]] = lambda _: frozenset(),
+        crew: Crew | None = None,
+        **kwargs: Any,
+    ) -> Lifecycle:
+        lifecycle = Lifecycle(self.repository, self.options(**kwargs), held, crew)
         self.started.append(lifecycle)
         lifecycle.start()
         return lifecycle

@@ -28,7 +28,8 @@ def test_the_highest_version_is_served_and_followed(shelf: Any) -> None:
     assert shelf.served() == [2]
     shelf.put(3)
     shelf.wait(lambda: shelf.served() == [3])
-    assert [(s.version, s.state) for s in shelf.registry.states("m")] == [(2, "END"), (3, "AVAILABLE")]
+    ended = [(2, "END"), (3, "AVAILABLE")]
+    shelf.wait(lambda: [(s.version, s.state) for s in shelf.registry.states("m")] == ended)
 
 
 def test_a_process_may_start_before_its_models_are_there(shelf: Any) -> None:
@@ -306,4 +307,34 @@ def test_a_reloaded_configuration_survives_a_restart_and_reaches_other_workers(s
     worker.stop(10)
     again = type(lifecycle)(other, shelf.options(state_dir=state))
     assert [model.name for model in again.models()] == ["n"]
+    assert other.registry.close(10)
+
+
+def test_a_configuration_that_another_worker_cannot_serve_is_nobodys(shelf: Any, make_crews: Any) -> None:
+    from google.protobuf import text_format
+
+    from recserve.serving.registry import Registry
+    from recserve.serving.repository import Repository
+    from recserve.wire.tensorflow_serving import ModelServerConfig
+
+    def open_model(directory: str, name: str | None = None) -> Any:
+        if name == "n":
+            raise ConfigError("no memory", where="here")
+        return shelf.repository.open_model(directory, name)
+
+    for name in ("m", "n"):
+        shelf.put(1, model=name)
+    crews = make_crews(2)
+    lifecycle = shelf.start(crew=crews[0])
+    other = Repository(Registry(), open_model)
+    worker = type(lifecycle)(other, shelf.options(), crew=crews[1])
+    worker.start()
+    assert lifecycle.wait_until_ready(10)
+    assert worker.wait_until_ready(10)
+    message = text_format.Parse(CONFIG.format("n", shelf.folder), ModelServerConfig())
+    with pytest.raises(ConfigError, match=r"worker 1: .*no memory.* The old configuration stays"):
+        lifecycle.reload_config(message.model_config_list)
+    assert [model.name for each in (lifecycle, worker) for model in each.models()] == ["m", "m"]
+    shelf.wait(lambda: shelf.served("m") == [1])
+    worker.stop(10)
     assert other.registry.close(10)

@@ -12,6 +12,7 @@ from recserve.serving.metrics_text import write_text
 from recserve.serving.traffic.rollout import Rollout
 from recserve.serving.traffic.rule import RolloutRule
 from recserve.serving.traffic.split import bucket_of
+from recserve.serving.workers.crew import CrewError
 
 
 def test_without_a_rollout_the_highest_version_answers_and_no_model_is_wrapped(stage: Any) -> None:
@@ -130,6 +131,41 @@ def test_workers_and_the_next_start_have_the_same_rollouts(make_stage: Any, tmp_
     assert first.ask() == [3]
     second.rollouts.set("m", Rollout(stable=2))
     assert make_stage(tmp_path / "state").ask() == [2]
+
+
+def test_a_rollout_is_every_workers_or_nobodys(make_stage: Any, make_crews: Any, tmp_path: Path) -> None:
+    one, two = (make_stage(tmp_path / "state", crew) for crew in make_crews(2))
+    one.rollouts.set("m", Rollout(stable=1, canary=2, canary_bp=1))
+    assert two.rollouts.get("m") == one.rollouts.get("m")
+    two.rollouts.promote("m")
+    assert (one.ask(), two.ask()) == ([2], [2])
+    two.registry.withdraw("m", 3)
+    with pytest.raises(CrewError, match="worker 1: version 3 of model 'm' is not served"):
+        one.rollouts.set("m", Rollout(stable=3))
+    assert one.rollouts.get("m") == two.rollouts.get("m") == Rollout(stable=2)
+    two.rollouts.clear("m")
+    assert one.rollouts.names() == two.rollouts.names() == []
+
+
+def test_a_canary_is_judged_once_by_what_all_workers_saw(
+    make_stage: Any, make_crews: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages = []
+    for pid, crew in enumerate(make_crews(2), start=1):
+        with monkeypatch.context() as patched:  # a process of its own, as far as its files are concerned
+            patched.setattr("recserve.serving.traffic.tally_pool.os.getpid", lambda pid=pid: pid)
+            stages.append(make_stage(tmp_path / "state", crew))
+    one, two = stages
+    rule = RolloutRule(min_calls=20, window_s=60, max_error_rate=None, max_score_drift=0.5)
+    one.rollouts.set("m", Rollout(stable=1, canary=2, canary_bp=5000, rule=rule))
+    for stage in (one, two):
+        users = iter(map(str, range(10_000)))
+        while stage.rollouts._active["m"].tallies[2].calls < 15:
+            stage.ask(next(users))
+        stage.rollouts._publish()
+    two.rollouts.check()  # the first who looks is the judge
+    assert one.rollouts.get("m") == two.rollouts.get("m") == Rollout(stable=1)
+    assert [event["what"][:19] for event in one.rollouts.events if "rule" in event["what"]][-1] == "rolled back by rule"
 
 
 @pytest.mark.parametrize("content", [b"[]", b"nonsense"])

@@ -13,6 +13,8 @@ from recserve.serving.workers.supervisor import Supervisor, share_ports
 def test_a_server_has_at_least_one_worker() -> None:
     with pytest.raises(ConfigError, match="workers is 0"):
         Supervisor(0, print, Seat(), drain_s=1)  # type: ignore[arg-type] # nothing is built
+    with pytest.raises(ConfigError, match=r"hang_s is -1. It is at least 0; 0 lets workers hang"):
+        Supervisor(1, print, Seat(), drain_s=1, hang_s=-1)  # type: ignore[arg-type] # nothing is built
 
 
 def test_workers_share_listening_sockets_of_http_and_numbers_of_others() -> None:
