@@ -26,7 +26,7 @@ from recserve.network.session import Session
 from recserve.network.split import SplitNetwork, split_network
 from recserve.rates import Rate
 from recserve.staging.cuts import NetworkInput, input_rates, match_inputs
-from recserve.training.export import export_module
+from recserve.training.export import export_module, flat_sample
 from workloads import Workload
 
 Array = np.ndarray[Any, Any]
@@ -85,14 +85,14 @@ class Subject:
 class Teacher:
     """Where labels come from: [N] logits of a standard deviation of `_STEEPNESS`."""
 
-    def __init__(self, subject_inputs: Mapping[str, Any], rng: np.random.Generator) -> None:
-        floats = {name: spec for name, spec in subject_inputs.items() if spec.dtype == "float32"}
-        self._linear = {name: rng.normal(size=spec.dims[-1]) for name, spec in floats.items()}
-        self._factors = {name: rng.normal(size=(spec.dims[-1], 4)) for name, spec in floats.items()}
+    def __init__(self, sample: Mapping[str, Any], rng: np.random.Generator) -> None:
+        widths = {name: value.shape[-1] for name, value in sample.items() if value.is_floating_point()}
+        self._linear = {name: rng.normal(size=width) for name, width in widths.items()}
+        self._factors = {name: rng.normal(size=(width, 4)) for name, width in widths.items()}
 
     def logits(self, feeds: Mapping[str, Any]) -> Array:
-        """Of flat inputs: a sequence counts with the mean of its steps."""
-        pooled = {n: feeds[n].mean(axis=1) if feeds[n].ndim == 3 else feeds[n] for n in self._linear}
+        """Of flat inputs, as far as the network reads them: a sequence counts with the mean of its steps."""
+        pooled = {n: feeds[n].mean(axis=1) if feeds[n].ndim == 3 else feeds[n] for n in self._linear if n in feeds}
         linear = sum(x @ self._linear[n] for n, x in pooled.items())
         projected = [x @ self._factors[n] for n, x in pooled.items()]
         total = np.sum(projected, axis=0)
@@ -119,16 +119,18 @@ def prepare(workload: Workload, folder: Path, seconds: float, rng: np.random.Gen
     features = FeatureSet.from_fg_json({"features": workload.entries})
     torch.manual_seed(0)
     module = workload.build(features.outputs).eval()
-    flat = Network.load(export_module(module, features.outputs, folder))
-    teacher = Teacher(flat.inputs, rng)
+    sample = flat_sample(features.outputs, 1, STEPS)
+    teacher = Teacher(sample, rng)
     if seconds:
-        _train(module, flat, teacher, seconds, rng)
-        flat = Network.load(export_module(module, features.outputs, folder))
+        _train(module, sample, teacher, seconds, rng)
+    flat = Network.load(export_module(module, features.outputs, folder))
     inputs = match_inputs(features.graph, flat)
     return Subject(workload.name, module, flat, split_network(flat, input_rates(inputs)), inputs), teacher
 
 
-def _train(module: torch.nn.Module, flat: Network, teacher: Teacher, seconds: float, rng: np.random.Generator) -> None:
+def _train(
+    module: torch.nn.Module, sample: Mapping[str, Any], teacher: Teacher, seconds: float, rng: np.random.Generator
+) -> None:
     """Adam on fresh rows of the teacher, all with their own user."""
     rows = 128
     module.train()
@@ -136,11 +138,11 @@ def _train(module: torch.nn.Module, flat: Network, teacher: Teacher, seconds: fl
     end = time.process_time() + seconds
     while time.process_time() < end:
         feeds: Feeds = {}
-        for name, spec in flat.inputs.items():
-            shape = [rows, *(d if isinstance(d, int) else STEPS for d in spec.dims[1:])]
-            is_length = spec.dtype == "int64"
-            array = np.full(shape, STEPS) if is_length else rng.normal(size=shape, scale=_SCALE)
-            feeds[name] = array.astype(spec.dtype)
+        for name, value in sample.items():
+            shape = (rows, *value.shape[1:])
+            is_drawn = value.is_floating_point()
+            array = rng.normal(size=shape, scale=_SCALE) if is_drawn else np.full(shape, STEPS)
+            feeds[name] = array.astype(np.float32 if is_drawn else np.int64)
         label = torch.from_numpy(teacher.label(feeds, rng).astype(np.float32))
         found = module({name: torch.from_numpy(array) for name, array in feeds.items()})
         loss = sum(torch.nn.functional.binary_cross_entropy(out.clamp(1e-6, 1 - 1e-6), label) for out in found.values())
