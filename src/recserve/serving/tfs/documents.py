@@ -25,6 +25,9 @@ MAX_EXACT_BYTES: Final = 4 << 20
 # surrogate on its own.
 _TREACHEROUS: Final = re.compile(rb"[eE]\+?0*[1-9][0-9]{2}|-[0-9]{19}|(?<![.0-9])[0-9]{20}|\\u[dD][89a-fA-F]")
 
+# Strings, so that what is in them stays, and what the standard library knows under one name only.
+_NAMES: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|-NaN|Infinity|Inf', re.DOTALL)
+
 
 @dataclass(frozen=True)
 class Document:
@@ -114,10 +117,16 @@ def _count_keys(members: dict[str, Any]) -> int:
     return count
 
 
+def _name_as_standard(found: re.Match[bytes]) -> bytes:
+    text = found[0]
+    return text if text.startswith(b'"') else b"NaN" if text == b"-NaN" else b"Infinity"
+
+
 def _read_otherwise(body: bytes, error: orjson.JSONDecodeError | None) -> Any:
     if not _TREACHEROUS.search(body):
         try:
-            return read_standard(body.decode())
+            named = _NAMES.sub(_name_as_standard, body) if b"Inf" in body or b"-NaN" in body else body
+            return read_standard(named.decode())
         except (ValueError, RecursionError):
             pass  # the exact reader decides
     if len(body) > MAX_EXACT_BYTES:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from operator import itemgetter
 from typing import Any, Final
 
@@ -147,13 +148,13 @@ def _read_rows(rows: list[Any], specs: Mapping[str, TensorSpec], has_literals: b
         tensors = {name: fast_tensor(column, specs[name].dtype, has_literals) for name, column in columns.items()}
         if all(tensor is not None and tensor.ndim for tensor in tensors.values()):
             return {name: tensor for name, tensor in tensors.items() if tensor is not None}
-    numbered = list(enumerate(rows))
     for first in range(0, len(rows) if len(rows) > _CHUNK else 0, _CHUNK):
         # Only to find the first wrong row without reading all before it exactly, which takes long.
-        chunk = [numbered[0], *numbered[max(first, 1) : first + _CHUNK]]
-        if not _is_read_fast([row for _, row in chunk], specs, are_named):
-            _read_rows_exactly(chunk, specs, are_named)
-    return _read_rows_exactly(numbered, specs, are_named)
+        begin = max(first, 1)
+        chunk = rows[begin : first + _CHUNK]
+        if not _is_read_fast([rows[0], *chunk], specs, are_named):
+            _read_rows_exactly(chain([(0, rows[0])], enumerate(chunk, begin)), specs, rows[0])
+    return _read_rows_exactly(enumerate(rows), specs, rows[0])
 
 
 def _is_read_fast(rows: list[Any], specs: Mapping[str, TensorSpec], are_named: bool) -> bool:
@@ -182,9 +183,10 @@ def _named_columns(rows: list[Any], specs: Mapping[str, TensorSpec]) -> dict[str
 
 
 def _read_rows_exactly(
-    rows: list[tuple[int, Any]], specs: Mapping[str, TensorSpec], are_named: bool
+    rows: Iterable[tuple[int, Any]], specs: Mapping[str, TensorSpec], first: Any
 ) -> dict[str, Tensor]:
     parts: dict[str, list[Tensor]] = {}
+    are_named = _is_named(first)
     only = next(iter(specs))
     required = {name for name, spec in specs.items() if not spec.is_optional}
     for index, row in rows:
@@ -201,7 +203,7 @@ def _read_rows_exactly(
             except WireError as error:
                 text = f"{where}{key} of 'instances' list. Error: {error.code}: {error.message}"
                 raise WireError(text) from None
-        if are_named and (not required <= row.keys() or row.keys() != rows[0][1].keys()):
+        if are_named and (not required <= row.keys() or row.keys() != first.keys()):
             names = ",".join(sorted(specs))
             raise WireError(f"{where} of 'instances' list. JSON object: {show(row)} keys must be equal to: {names}")
     return {name: np.stack(tensors) for name, tensors in parts.items()}
