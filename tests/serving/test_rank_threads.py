@@ -240,3 +240,23 @@ def test_waiting_low_work_makes_room_for_other() -> None:
 
     asyncio.run(main())
     assert threads.close(5)
+
+
+def test_quick_work_does_not_wait_behind_long_work() -> None:
+    threads, gate = RankThreads(1, max_waiting=8), threading.Event()
+
+    async def main() -> None:
+        for _ in range(2000):
+            await under(Turn(kind="/quick", size_bytes=3), threads, lambda: None)
+        first, entered = blocked(threads, gate)
+        await asyncio.to_thread(entered.wait)
+        waiting = under(Turn(), threads, lambda: "waited")
+        await asyncio.sleep(0)
+        name = await under(Turn(kind="/quick", size_bytes=3), threads, lambda: threading.current_thread().name)
+        assert name == threading.current_thread().name
+        gate.set()
+        await first
+        assert await waiting == "waited"
+
+    asyncio.run(main())
+    assert threads.close(5)

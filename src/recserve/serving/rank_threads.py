@@ -72,11 +72,9 @@ class RankThreads:
         self._queue: TurnQueue[_Job] = TurnQueue(QueueLimits(max_waiting, max_wait_s), _refuse)
         self._pace = Pace()
         self._count = threads
-        self._is_busy = [False] * threads
         self._nested = threading.local()
         self._threads = [
-            threading.Thread(target=self._work, args=(i,), name=f"recserve-rank-{i}", daemon=True)
-            for i in range(threads)
+            threading.Thread(target=self._work, name=f"recserve-rank-{i}", daemon=True) for i in range(threads)
         ]
         for thread in self._threads:
             thread.start()
@@ -107,7 +105,7 @@ class RankThreads:
                 job.is_over = True  # also where the caller was cancelled
 
     def start(self, work: Callable[[], Any], turn: Turn, done: Done, loop: asyncio.AbstractEventLoop) -> _Job | None:
-        """Begin work: here and now where its kind is quick and nothing else waits, else on a thread.
+        """Begin work: here and now where its kind is quick, else on a thread.
 
         Args:
             work: to be done, in the context of the caller.
@@ -123,7 +121,7 @@ class RankThreads:
             turn.check()
             if not self._threads:
                 result = work()
-            elif self._pace.is_quick(turn) and self._queue.is_empty() and True not in self._is_busy:
+            elif self._pace.is_quick(turn):  # also before those that wait: it would be gone before they noticed
                 result = self._run_here(work, turn)
             else:
                 self._queue.admit(turn, self._pace.mean_s / self._count)
@@ -181,12 +179,9 @@ class RankThreads:
             observation.end_work()
             pace.learn(turn, perf_counter() - begin_s, thread_time() - cpu_s if is_sample else None)
 
-    def _work(self, number: int) -> None:
+    def _work(self) -> None:
         while (job := self._queue.take()) is not None:
-            self._is_busy[number] = True
-            is_on = self._finish(job)
-            self._is_busy[number] = False
-            if not is_on:
+            if not self._finish(job):
                 return
 
     def _finish(self, job: _Job) -> bool:

@@ -64,10 +64,6 @@ class TurnQueue(Generic[W]):
     def __len__(self) -> int:
         return sum(map(len, self._lines))
 
-    def is_empty(self) -> bool:
-        """Whether nothing waits."""
-        return not any(self._lines)
-
     def admit(self, turn: Turn, service_s: float) -> None:
         """Refuse a call that cannot be answered in time; make room for it where it goes before others.
 
