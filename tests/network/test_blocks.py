@@ -120,3 +120,15 @@ def test_a_part_of_unknown_axes_is_not_padded(sketch: Any) -> None:
 def test_sizes_that_are_handed_over_are_those_of_the_axes(part: Part) -> None:
     sized = replace(part, inputs={SIZE_PREFIX + "L": TensorSpec(SIZE_PREFIX + "L", "int64", (1, 1))})
     assert make_feeds(sized, {"N": 2, "L": 7})[SIZE_PREFIX + "L"].tolist() == [[7]]
+
+
+def test_an_observer_sees_the_inputs_of_each_run_whole(part: Part) -> None:
+    runner = BlockRunner(part, Session(part.model), EngineChoice(block=2))
+    feeds = make_feeds(part, {"N": 5} | dict.fromkeys(step_axes(part), 3), np.random.default_rng(0))
+    seen: list[Any] = []
+    runner.observe = seen.append
+    runner.run(feeds, 5)
+    runner.observe = None
+    runner.run(feeds, 5)
+    assert len(seen) == 1
+    assert seen[0] is feeds
