@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 
 from recserve.bundle import Bundle
@@ -152,3 +153,11 @@ def test_a_table_that_cannot_be_stored_is_named_and_can_be_left_out(market: Any,
             out=tmp_path / "m" / "2",
             precision=Precision(tables="fp16"),
         )
+
+
+def test_a_manifest_with_an_unknown_precision_does_not_open(market: Any, tmp_path: Path) -> None:
+    bundle = build(market, tmp_path / "m" / "1")
+    path = bundle.path / "manifest.json"
+    path.write_bytes(orjson.dumps(orjson.loads(path.read_bytes()) | {"precision": {"payload": "fp61"}}))
+    with pytest.raises(ConfigError, match=r"m/1: payload: unknown precision 'fp61'. Did you mean 'fp16'\?$"):
+        Bundle.open(bundle.path).pipeline()
