@@ -25,7 +25,8 @@ def render(documents: list[dict[str, Any]]) -> str:
         cases: list[Case] = document["results"]
         is_ranking = any("network_ratio_to_flat" in case for case in cases)
         is_network = any("max_difference" in case or "tail_ratio" in case for case in cases)
-        table = _ranking if is_ranking else _network if is_network else _features
+        is_serving = any("requests_per_s" in case for case in cases)
+        table = _serving if is_serving else _ranking if is_ranking else _network if is_network else _features
         parts += [_describe_run(document["header"]), table(cases)]
     return "\n\n".join(parts)
 
@@ -129,6 +130,17 @@ def _tails(cases: list[Case]) -> str:
     ]
     columns = ["model", "engine", "requests of T1", "P50 µs", "P99 µs", "P99.9 µs", "P99.9 by median"]
     return _table([*columns, "the same in CPU time", "by median of its size"], rows)
+
+
+def _serving(cases: list[Case]) -> str:
+    keys = ("requests_per_s", "requests_per_cpu_s", "items_per_s_core", "p50_us", "p99_us", "not_200", "peak_rss_mb")
+    rows = [
+        [case["variant"], f"{case['case']} {case['n']}", case["traffic"]]
+        + [f"{case[key]:,.0f}" if case.get(key) is not None else "" for key in keys]
+        for case in cases
+    ]
+    columns = ["server", "model, candidates", "traffic", "requests/s", "requests/CPU-s", "items/s/core", "P50 µs"]
+    return _table([*columns, "P99 µs", "not 200", "RSS MB"], rows)
 
 
 def _features(cases: list[Case]) -> str:
