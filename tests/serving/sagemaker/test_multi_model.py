@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,3 +132,30 @@ def test_other_routes_are_refused(ask: Ask) -> None:
         assert (reply.status, bool(reply.headers["allow"])) == (405, True)
     ask("POST", "/models", TWO)
     assert ask("POST", "/models/m1/invoke", b"x", headers={"Content-Type": "image/png"}).status == 415
+
+
+@pytest.fixture
+def pair(make_serving: Any, make_crews: Any, root: Path) -> tuple[Any, ...]:
+    """Two workers."""
+    environment = {"RECSERVE_OPT_ML": str(root)}
+    return tuple(replace(make_serving(environment=environment), crew=crew) for crew in make_crews(2))
+
+
+@pytest.mark.parametrize(("problem", "status"), [(MemoryError(), 507), (OSError("no disk"), 500)])
+def test_a_model_that_another_worker_cannot_load_is_loaded_nowhere(
+    problem: Exception, status: int, pair: tuple[Any, Any], call_app: Ask
+) -> None:
+    here, there = pair
+    apps = [build_sagemaker_mme(serving) for serving in (here, there)]
+    there.repository.open_model = fails_with(problem)
+    assert call_app(apps[0], "POST", "/models", TWO).status == status
+    for app in apps:
+        assert call_app(app, "GET", "/models").json() == {"models": []}
+    assert here.registry.names() == []
+
+
+def fails_with(problem: Exception) -> Callable[..., Any]:
+    def open_model(*_: object) -> Any:
+        raise problem
+
+    return open_model

@@ -29,6 +29,7 @@ _log: Final = logging.getLogger("recserve.serving")
 _FORBIDDEN: Final = ("/dev", "/proc", "/sys")
 LOAD: Final = "sagemaker load"
 UNLOAD: Final = "sagemaker unload"
+_EXHAUSTED: Final = "Memory exhausted"
 PAGE_SIZE: Final = 100
 """Models that one page of the list has, where the caller asks for no other number."""
 
@@ -70,15 +71,17 @@ class LoadedModels:
             AlreadyLoadedError: the name is taken.
             NotFoundError: there is no version of a model.
             RequestError: the path is outside the place of models, or a version cannot be opened.
-            OutOfMemoryError: there is no memory left.
-            CrewError: another worker could not load it; it is loaded nowhere.
+            OutOfMemoryError: there is no memory left, here or in another worker.
+            CrewError: another worker could not load it for another reason; it is loaded nowhere.
         """
         self._checked_path(url)
         crew = self.serving.crew
         try:
             crew.tell(Order(LOAD, (name, url), key=_key_of(name)))
-        except CrewError:
+        except CrewError as error:
             crew.tell(Order(UNLOAD, name, key=_key_of(name)))
+            if _EXHAUSTED in error.problem:  # of what happens elsewhere only the text is known
+                raise OutOfMemoryError(error.problem) from None
             raise
 
     def unload(self, name: str) -> None:
@@ -112,7 +115,7 @@ class LoadedModels:
             for version in loaded:
                 self.serving.registry.withdraw(name, version)
             if isinstance(caught, MemoryError) or (isinstance(caught, OSError) and caught.errno == errno.ENOMEM):
-                raise OutOfMemoryError(f"Memory exhausted: not enough memory to load model {name}") from None
+                raise OutOfMemoryError(f"{_EXHAUSTED}: not enough memory to load model {name}") from None
             if isinstance(caught, ConfigError):
                 raise RequestError(f"model {name} cannot be loaded: {caught}", code=caught.code) from None
             raise
