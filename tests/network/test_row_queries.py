@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recserve.network.blocks import make_feeds
@@ -58,6 +58,7 @@ def turns(part: Part) -> int:
 
 
 @pytest.mark.usefixtures("unfolded")
+@settings(max_examples=30)
 @given(sizes=st.tuples(*[st.integers(1, 4)] * 3), form=st.tuples(*[st.booleans()] * 3))
 def test_folded_attention_gives_what_the_products_one_by_one_give(
     sketch: Any, sizes: tuple[int, int, int], form: tuple[bool, bool, bool]
