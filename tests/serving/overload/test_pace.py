@@ -18,15 +18,29 @@ def test_a_kind_is_quick_once_enough_small_calls_were() -> None:
     assert not pace.is_quick(Turn())
 
 
+def calls_until_quick(pace: Pace, turn: Turn) -> int:
+    """Quick calls until the kind counts as quick."""
+    count = 0
+    while not pace.is_quick(turn):
+        pace.learn(turn, 0.001, QUICK_S / 2)
+        count += 1
+    return count
+
+
 @pytest.mark.parametrize(("taken_s", "cpu_s"), [(0.003, 0.003), (0.1, 1e-5)])
-def test_one_slow_call_sends_its_kind_back_to_the_threads(taken_s: float, cpu_s: float) -> None:
+def test_each_slow_call_sends_its_kind_back_to_the_threads_for_longer(taken_s: float, cpu_s: float) -> None:
     pace, turn = Pace(), Turn(kind="/a", size_bytes=10)
-    for _ in range(32):
+    waits = []
+    for _ in range(6):
+        waits.append(calls_until_quick(pace, turn))
+        pace.learn(turn, taken_s, cpu_s)
+    assert waits[0] == 32
+    assert 64 <= waits[1] < 256 <= waits[2] < 1024 <= waits[3] < 4096 <= waits[4] == waits[5]
+    calls_until_quick(pace, turn)
+    for _ in range(10_000):
         pace.learn(turn, 0.001, QUICK_S / 2)
     pace.learn(turn, taken_s, cpu_s)
-    for _ in range(1000):
-        pace.learn(turn, 0.001, QUICK_S / 2)
-    assert not pace.is_quick(turn)
+    assert calls_until_quick(pace, turn) == waits[1]
 
 
 def test_the_mean_follows_the_calls() -> None:

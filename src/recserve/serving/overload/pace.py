@@ -10,8 +10,9 @@ from recserve.serving.overload.turn import Turn
 _WEIGHT: Final = 0.1
 """Of the newest call in the mean."""
 
-QUICK_S: Final = 150e-6
-"""A call whose kind takes less than this on the processor costs less than handing it to another thread."""
+QUICK_S: Final = 250e-6
+"""A call whose kind takes less than this on the processor loses more by being handed to another thread (two wake-ups,
+each some tens of microseconds, and cold caches) than others lose by waiting for it."""
 
 _SLOW_S: Final = 2e-3
 _WAITING_S: Final = 50e-3
@@ -19,7 +20,13 @@ _WAITING_S: Final = 50e-3
 
 _SMALL_BYTES: Final = 4096
 _ENOUGH: Final = 32
-_BACK_OFF: Final = 2000
+_BACK_OFF: Final = 64
+"""Calls that a kind stays on the threads after a slow one; four times as many after each further one."""
+
+_MAX_BACK_OFF: Final = 4096
+_FORGIVEN: Final = 10_000
+"""Quick calls in a row after which earlier slow ones count no more: they were the machine's fault."""
+
 _SAMPLED: Final = 8
 """Of the calls of a quick kind, every so many are measured on the processor's clock."""
 
@@ -30,6 +37,7 @@ _MAX_KINDS: Final = 1024
 class _Kind:
     cpu_s: float = 0.0
     calls: int = 0
+    back_off: int = _BACK_OFF
 
 
 @dataclass
@@ -60,9 +68,13 @@ class Pace:
             kind = self._kinds[turn.kind] = _Kind(cpu_s or 0.0)
         if cpu_s is not None:
             kind.cpu_s += _WEIGHT * (cpu_s - kind.cpu_s)
-        # One that was slow sends its kind back to the threads for a long while.
-        is_slow = taken_s > _WAITING_S or (cpu_s is not None and cpu_s > _SLOW_S)
-        kind.calls = -_BACK_OFF if is_slow else kind.calls + 1
+        if taken_s > _WAITING_S or (cpu_s is not None and cpu_s > _SLOW_S):
+            kind.calls = -kind.back_off
+            kind.back_off = min(4 * kind.back_off, _MAX_BACK_OFF)
+        else:
+            kind.calls += 1
+            if kind.calls == _FORGIVEN:
+                kind.back_off = _BACK_OFF
 
     def is_quick(self, turn: Turn) -> bool:
         """Whether the call is small and its kind has long been quick: it may run where it arrives."""
