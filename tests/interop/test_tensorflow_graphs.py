@@ -103,7 +103,7 @@ def target_attention() -> Any:
 
 
 SHARES: Final[dict[Callable[[], Any], float]] = {
-    wide_and_deep: 0.6, deep_fm: 0.3, cross: 0.8, din: 0.65, mmoe: 0.5, two_tower: 0.05, target_attention: 0.5,
+    wide_and_deep: 0.55, deep_fm: 0.1, cross: 0.57, din: 0.34, mmoe: 0.17, two_tower: 0.02, target_attention: 0.5,
 }  # fmt: skip
 """How much of the flat graph's operations the candidate part may have."""
 
