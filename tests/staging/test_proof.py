@@ -77,13 +77,13 @@ def test_a_wrong_rewrite_of_the_network_publishes_nothing(
 
     split_network = bundle.split_network
 
-    def spoil(flat: Network, rates: Any) -> Any:
+    def spoil(flat: Network, rates: Any, **options: Any) -> Any:
         model = onnx.load_model_from_string(flat.to_bytes())
         for tensor in model.graph.initializer:
             values = numpy_helper.to_array(tensor)
             if values.dtype == np.float32 and values.ndim == 2:
                 tensor.CopyFrom(numpy_helper.from_array(values * np.float32(1.05), tensor.name))
-        return split_network(Network(model, "spoiled"), rates)
+        return split_network(Network(model, "spoiled"), rates, **options)
 
     monkeypatch.setattr(bundle, "split_network", spoil)
     with pytest.raises(ConfigError) as caught:
