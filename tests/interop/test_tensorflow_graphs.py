@@ -103,7 +103,7 @@ def target_attention() -> Any:
 
 
 SHARES: Final[dict[Callable[[], Any], float]] = {
-    wide_and_deep: 0.55, deep_fm: 0.1, cross: 0.57, din: 0.34, mmoe: 0.17, two_tower: 0.02, target_attention: 0.5,
+    wide_and_deep: 0.55, deep_fm: 0.1, cross: 0.57, din: 0.34, mmoe: 0.17, two_tower: 0.02, target_attention: 0.16,
 }  # fmt: skip
 """How much of the flat graph's operations the candidate part may have."""
 
@@ -146,4 +146,4 @@ def test_a_keras_model_splits_and_scores_like_keras(build: Callable[[], Any], op
     for name, value in flat.items():
         np.testing.assert_allclose(staged[name], value, rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(value.reshape(-1), want[name].numpy().reshape(-1), rtol=1e-4, atol=1e-5)
-    assert split.report.flops[Rate.CANDIDATE] <= SHARES[build] * split.report.flat_flops
+    assert 0 < split.report.flops[Rate.CANDIDATE] <= SHARES[build] * split.report.flat_flops

@@ -72,6 +72,33 @@ def einsum_experts(g: Any) -> float:
     return 0.3
 
 
+def batched_product(g: Any) -> float:
+    """A product of queries and keys whose batch axes are merged by ReduceProd and Max, as tf2onnx writes Einsum."""
+    hist, item = g.input("hist", USER, "L", 8), g.input("item", ITEM, 8)
+    keys = g.op("Transpose", dense(g, hist, 8, 4), perm=[0, 2, 1])
+    query = g.op("Unsqueeze", dense(g, item, 8, 4), g.ints(1))
+    batch = [
+        g.op("ReduceProd", g.op("Gather", g.op("Shape", x), g.ints(0), axis=0), axes=[0], keepdims=1)
+        for x in (query, keys)
+    ]
+    pair = [
+        g.op("Reshape", query, g.op("Concat", batch[0], g.ints(1, 4), axis=0)),
+        g.op("Reshape", keys, g.op("Concat", batch[1], g.ints(4, -1), axis=0)),
+    ]
+    shape = g.op("Concat", g.op("Max", *batch), g.ints(1, -1), axis=0)
+    weights = g.op("Softmax", g.op("Reshape", g.op("MatMul", *pair), shape), axis=-1)
+    g.output(g.op("MatMul", weights, hist), dims=(1, 8))
+    return 0.35
+
+
+@pytest.mark.parametrize("opset", [13, 17])
+def test_sizes_made_by_products_and_maxima_are_followed(opset: int, sketch: Any, prove: Any) -> None:
+    g = sketch(opset=opset)
+    share = batched_product(g)
+    done = prove(g.network(), g.rates)
+    assert 0 < done.report.flops[Rate.CANDIDATE] <= share * done.report.flat_flops
+
+
 @pytest.mark.parametrize("opset", [13, 15, 17, 18, 21])
 @pytest.mark.parametrize("write", [deep, attention, channels_first, einsum_experts])
 def test_a_graph_in_the_style_of_tensorflow_splits(write: Any, opset: int, sketch: Any, prove: Any) -> None:

@@ -102,6 +102,19 @@ def _reshape(step: Step, content: Content) -> _Answer:
     return ((Size(len(content)),) if target else ()), content
 
 
+def _reduce_prod(step: Step, content: Content) -> _Answer:
+    known = [size for size in content if size is not None]
+    if len(step.dims(0)) != 1 or len(known) < len(content):
+        return None
+    return ((ONE,) if step.int_of("keepdims", 1) else ()), (product(known),)
+
+
+def _max(_step: Step, left: Size, right: Size) -> Size | None:
+    if left == right:
+        return left
+    return max(left, right, key=lambda s: s.factor) if left.is_static and right.is_static else None
+
+
 def _pairs(combine: Callable[[Step, Size, Size], Size | None]) -> Callable[[Step, Content], _Answer]:
     def handler(step: Step, left: Content) -> _Answer:
         right = step.content(1)
@@ -168,6 +181,8 @@ _HANDLERS: Final[dict[str, Callable[[Step, Content], _Answer]]] = {
     "Where": _where,
     "Mul": _pairs(lambda _, a, b: a * b),
     "Add": _pairs(_add),
+    "Max": _pairs(_max),
+    "ReduceProd": _reduce_prod,
     "Sub": _pairs(_subtract),
     "Div": _pairs(lambda _, a, b: a.divide(b)),
 }
