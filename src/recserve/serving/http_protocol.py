@@ -210,8 +210,8 @@ class _BoundedProtocol(HttpToolsProtocol):
             self.loop.call_soon(self._go_on, held)
 
     def _go_on(self, exchange: Exchange) -> None:
-        if self.transport.is_closing() or not exchange.is_started:
-            return
+        if self.transport.is_closing() or not exchange.is_started or self._reader is not None:
+            return  # the reader of its body sees to it
         exchange.go_on()
         received: Any = self.cycle
         if exchange.missing > LONG_BYTES and exchange is received and not exchange.response_complete:
