@@ -329,6 +329,19 @@ def test_a_client_that_leaves_cancels_its_turn(serving_of: Any) -> None:
     assert threads.close(5)
 
 
+def test_a_long_body_that_goes_on_as_its_turn_comes_is_read_once(serving_of: Any) -> None:
+    async def work(wire: Wire, app: App) -> None:
+        body = bytes(LONG_BYTES * 4)
+        long = post("/direct", body)
+        wire.receive(post("/asgi", b"first") + long[:3000])
+        for at in range(3000, len(long), 1000):  # a part at each step of the loop
+            await asyncio.sleep(0)
+            wire.receive(long[at : at + 1000])
+        assert await settle(wire, 2) == [mark("/asgi", b"first"), mark("/direct", body)]
+
+    drive(serving_of, work)
+
+
 def test_only_an_idle_connection_is_closed(serving_of: Any) -> None:
     async def work(wire: Wire, app: App) -> None:
         connection = wire.protocol
