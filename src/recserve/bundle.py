@@ -34,8 +34,8 @@ from recserve.features.assets import FEATURES_FILE, save_features
 from recserve.features.declared import Mode
 from recserve.features.feature_set import FeatureSet
 from recserve.features.profiles import PROFILES
-from recserve.network.embedded_tables import lift_tables
 from recserve.network.calibration import calibrate
+from recserve.network.embedded_tables import lift_tables
 from recserve.network.engine_choice import AUTO, EngineOptions, Measured
 from recserve.network.engines import EngineChoice
 from recserve.network.model import Network

@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import pickle
 import queue
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, Final
 
 from recserve.errors import OverloadedError, RecserveError, RequestError
@@ -107,7 +107,7 @@ class Crew:
         if self._send is None:
             with self._lock:
                 return self._handlers[order.kind](order.content)
-        if (size := len(pickle.dumps(order))) > MAX_ORDER_BYTES:
+        if (size := len(ForkingPickler.dumps(order))) > MAX_ORDER_BYTES:
             raise RequestError(f"an order to all workers has {size} bytes", hint=f"{MAX_ORDER_BYTES} is the most.")
         asked = _Asked()
         ticket = next(self._tickets)
