@@ -196,7 +196,7 @@ def measure(subject: Subject, size: int, seconds: float, rng: np.random.Generato
     cases[0] |= {
         "stages_us": timings,
         "python_us": (total_ns - clock.spent_ns) / runs / 1e3,
-        "item_bytes": subject.ranker.store.layout.width * 4,
+        "item_bytes": subject.ranker.pipeline.cuts.item_bytes,
         "flops_per_candidate": report.flops.get(Rate.CANDIDATE, 0),
         "flops_per_request": report.flops.get(Rate.REQUEST, 0),
     }
