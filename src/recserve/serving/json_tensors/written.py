@@ -14,7 +14,7 @@ from recserve.serving.json_tensors.kernels.entries import load_kernel
 
 _write_rows: Final = load_kernel("write_rows")
 _INTEGERS: Final = ("int8", "int16", "int32", "int64", "uint8", "uint32")
-_KINDS: Final = {
+_KINDS: Final[dict[np.dtype[Any], int]] = {
     np.dtype(np.float32): at.FLOAT32,
     np.dtype(np.float64): at.FLOAT64,
     np.dtype(np.bool_): at.BOOL,
