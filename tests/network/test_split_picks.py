@@ -92,7 +92,9 @@ def multiplied(g: Any, scores: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("hide", "activation"), [(filled, "Softmax"), (added, "Softmax"), (multiplied, "Sigmoid")], ids=lambda value: getattr(value, "__name__", str(value))
+    ("hide", "activation"),
+    [(filled, "Softmax"), (added, "Softmax"), (multiplied, "Sigmoid")],
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_a_causal_history_runs_once_per_request(
