@@ -46,6 +46,17 @@ def test_states_labels_and_the_process_are_told(serving_of: Any, make_ranker: An
     assert "nv_inference" not in text
 
 
+def test_items_that_a_version_has_yet_to_make_are_told_until_it_ends(serving_of: Any, make_ranker: Any) -> None:
+    model = make_ranker()
+    model.backlog = range(3)
+    serving = serving_of(model)
+    oversight = Oversight(metrics=serving.metrics)
+    watch_process(oversight, serving)
+    assert 'recserve_items_to_make{model="rank",version="7"} 3' in oversight.metrics_text()
+    serving.registry.withdraw("rank", 7)
+    assert "recserve_items_to_make{" not in oversight.metrics_text()
+
+
 def test_series_of_an_ended_version_end_with_it(serving_of: Any, make_ranker: Any) -> None:
     serving = serving_of(make_ranker())
     oversight = Oversight(metrics=serving.metrics)

@@ -97,7 +97,8 @@ def build_process(
     if seat is not None:  # a process of its own, which knows nothing of how the command set logging up
         logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
     options, folders = read_options(flags)
-    opener = partial(open_model, match_items(flags.items or [], folders), flags.threads)
+    items = match_items(flags.items or [], folders)
+    opener = partial(open_model, items, flags.threads, materialise=flags.materialise)
     records = open_records(flags)
     return ServerProcess(options, opener, records=records, on_ready=on_ready, seat=seat, crew=crew)
 
@@ -159,7 +160,14 @@ def serve_arguments(arguments: list[str]) -> list[str]:
     return translated.arguments
 
 
-def open_model(items: Mapping[Path, str | None], threads: int, directory: str, name: str | None = None) -> ServedModel:
+def open_model(
+    items: Mapping[Path, str | None],
+    threads: int,
+    directory: str,
+    name: str | None = None,
+    *,
+    materialise: str = "auto",
+) -> ServedModel:
     """Open the directory of a version: a plain model where it holds a graph of its own, else a ranker's bundle.
 
     Args:
@@ -167,6 +175,7 @@ def open_model(items: Mapping[Path, str | None], threads: int, directory: str, n
         threads: of each network part.
         directory: of the version.
         name: of the model, where that is not the directory's.
+        materialise: when a ranker makes the payloads of its items.
     """
     from recserve.plain_model import has_plain_model, open_plain_model
 
@@ -183,7 +192,7 @@ def open_model(items: Mapping[Path, str | None], threads: int, directory: str, n
         from recserve.scored_model import open_scored_model
 
         return open_scored_model(directory, items=source, name=name)
-    return Ranker.open(directory, items=source, threads=threads, progress=say)
+    return Ranker.open(directory, items=source, threads=threads, progress=say, materialise=materialise)
 
 
 def tell(addresses: Mapping[str, str], is_named: bool) -> None:

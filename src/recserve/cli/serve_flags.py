@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 import typer
 
@@ -39,6 +39,13 @@ Dialects = Annotated[
 Items = Annotated[
     list[str] | None,
     typer.Option(metavar="[NAME=]FILE", help="Items (Parquet or NDJSON) of every ranker, or of one; repeatable."),
+]
+Materialise = Annotated[
+    Literal["auto", "eager", "lazy"],
+    typer.Option(
+        help="Make the payloads of items before a version serves (eager), at first use and in the background (lazy), or "
+        "lazily only what would take longer than the build allows (auto)."
+    ),
 ]
 Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")]
 OwnPort = Annotated[
@@ -87,6 +94,7 @@ class ServeFlags(WatchFlags, OperationFlags):
     models: Models = None
     dialect: Dialects = None
     items: Items = None
+    materialise: Materialise = "auto"
     host: Host = "127.0.0.1"
     port: OwnPort = 8501
     workers: Workers = 1

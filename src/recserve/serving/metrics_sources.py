@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib.metadata import version
 from typing import Final, Literal
 
 from prometheus_client import ProcessCollector
 
+from recserve.errors import RecserveError
 from recserve.serving.dialects import Serving
 from recserve.serving.metrics_text import Family, Sample
 from recserve.serving.oversight import Oversight
@@ -73,7 +75,18 @@ def state_families(serving: Serving) -> Iterable[Family]:
     yield Family("recserve_ready", "gauge", "1 while every worker takes requests.", ready, "min")
     yield Family("recserve_model_version_state", "gauge", "Workers in which a version is in a state.", states)
     yield Family("recserve_model_label_version", "gauge", "The version that a label stands for.", labels, "max")
+    to_make = list(_items_to_make(registry))
+    yield Family("recserve_items_to_make", "gauge", "Items whose payloads a version has yet to make.", to_make)
     yield Family("recserve_waiting_requests", "gauge", "Requests that wait for a rank thread.", waiting)
+
+
+def _items_to_make(registry: Registry) -> Iterable[Sample]:
+    """Of each version that has items to make, or made some after it began to serve."""
+    for state in registry.states():
+        if state.state == "AVAILABLE":
+            with suppress(RecserveError), registry.lease(state.name, state.version) as model:
+                if (backlog := getattr(model, "backlog", None)) is not None:
+                    yield "", {"model": state.name, "version": str(state.version)}, float(len(backlog))
 
 
 def triton_families(registry: Registry, statistics: Statistics) -> Iterable[Family]:
