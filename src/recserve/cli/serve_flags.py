@@ -43,8 +43,8 @@ Items = Annotated[
 Materialise = Annotated[
     Literal["auto", "eager", "lazy"],
     typer.Option(
-        help="Make the payloads of items before a version serves (eager), at first use and in the background (lazy), or "
-        "lazily only what would take longer than the build allows (auto)."
+        help="Make the payloads of items before a version serves (eager), at first use and in the background (lazy), "
+        "or lazily only what would take longer than the build allows (auto)."
     ),
 ]
 Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")]
