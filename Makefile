@@ -47,7 +47,7 @@ test: $(INSTALLED) ## Run all tests (minutes; the first run compiles kernels); A
 
 # A round trip is skipped, with the reason, where its tool is absent; the closing lines say which ran.
 test-interop: $(INTEROP_INSTALLED) ## Hold importers and protocols to H2O, Spark, TensorFlow ... themselves (2 GB, Java 17)
-	$(INTEROP)/bin/python -m pytest tests/interop -m interop -rs --durations=5 $(ARGS)
+	$(INTEROP)/bin/python -m pytest $(or $(ARGS),tests/interop -n auto --dist loadfile --durations=5) -m interop -rs
 
 $(INTEROP_INSTALLED): $(INSTALLED) requirements/interop.lock
 	@echo "Installing requirements/interop.lock into $(INTEROP); minutes ..."
