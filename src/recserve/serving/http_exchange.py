@@ -78,6 +78,7 @@ class Exchange:
         "_headers",
         "_named",
         "_parts",
+        "_refusal",
         "_seen",
         "_size",
         "_target",
@@ -109,6 +110,7 @@ class Exchange:
         self._parts: list[bytes] = []
         self._body: Body = b""
         self._timer: asyncio.TimerHandle | None = None
+        self._refusal: RecserveError | None = None
 
     # --- The body -----------------------------------------------------------------------------------------------
 
@@ -117,8 +119,16 @@ class Exchange:
         self.missing -= len(part)
         self._parts.append(part)
 
-    def make_buffer(self) -> memoryview:
-        """Where the rest of the body is to be written; `missing` is to be counted down by whoever does."""
+    def make_buffer(self) -> memoryview | None:
+        """Where the rest of the body is to be written; `missing` is to be counted down by whoever does.
+
+        None where it is to be thrown away: under overload, the memory of bodies that are refused costs more than
+        refusing them.
+        """
+        if self.turn is not None:
+            self._refusal = self._target.gate.serving.threads.hopeless(self.turn)
+        if self._refusal is not None:
+            return None
         at = self._target.route.aligned_at(self._named)
         padding = -at % _ALIGNED if at else 0
         buffer = allocate(padding + self._size)
@@ -185,6 +195,9 @@ class Exchange:
         observation.observe(seen)
         enter_turn(turn)
         enter_user(self._headers if USER_HEADER in self._named else ())
+        if self._refusal is not None:
+            self._done(None, self._refusal)
+            return
         target.gate.serving.threads.start(self._answer, turn, self._done, self._connection.loop)
 
     def _answer(self) -> Reply:

@@ -24,6 +24,9 @@ from recserve.serving.messages import Limits
 TURN: Final = "recserve.turn"
 """Key of a request's `Turn` in its ASGI scope: it is cancelled when the client leaves."""
 
+_THROWN_AWAY: Final = memoryview(bytearray(256 << 10))
+"""Where bodies go that nobody reads."""
+
 LONG_BYTES: Final = 16 << 10
 """A body of which more than this is missing is read into a buffer of its own."""
 
@@ -257,17 +260,18 @@ class _BoundedProtocol(HttpToolsProtocol):
 
 
 class _BodyReader(asyncio.BufferedProtocol):
-    """Reads the rest of a long body into its place, and gives the connection back."""
+    """Reads the rest of a long body into its place, or throws it away, and gives the connection back."""
 
     def __init__(self, connection: _BoundedProtocol, exchange: Exchange) -> None:
         self._connection, self._exchange = connection, exchange
         self._rest = exchange.make_buffer()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
-        return self._rest
+        return _THROWN_AWAY[: self._exchange.missing] if self._rest is None else self._rest
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._rest = self._rest[nbytes:]
+        if self._rest is not None:
+            self._rest = self._rest[nbytes:]
         exchange = self._exchange
         exchange.missing -= nbytes
         if not exchange.missing:

@@ -135,6 +135,10 @@ class RankThreads:
         done(result, error)
         return None
 
+    def hopeless(self, turn: Turn) -> OverloadedError | None:
+        """Why a call whose body is still to come cannot be answered by its deadline; None where it may be."""
+        return self._queue.hopeless(turn, self._pace.mean_s / self._count) if self._threads else None
+
     def let_others_go_first(self) -> None:
         """Called by long work between its parts, on its rank thread: smaller waiting work runs now, for a while.
 
@@ -191,7 +195,7 @@ class RankThreads:
         result, error = None, None
         try:
             job.turn.check()
-            if (late := self._queue.is_late(job, self._pace.mean_s)) is not None:
+            if (late := self._queue.is_late(job, self._pace.expected_s(job.turn))) is not None:
                 raise late
             result = job.context.run(self._run_here, job.work, job.turn)
         except Exception as caught:  # it is raised where the work is awaited

@@ -76,6 +76,11 @@ class Pace:
             if kind.calls == _FORGIVEN:
                 kind.back_off = _BACK_OFF
 
+    def expected_s(self, turn: Turn) -> float:
+        """Seconds that a call will take: as its kind does where that is known, else as calls do."""
+        kind = self._kinds.get(turn.kind)
+        return self.mean_s if kind is None or kind.calls < _ENOUGH else min(kind.cpu_s, self.mean_s)
+
     def is_quick(self, turn: Turn) -> bool:
         """Whether the call is small and its kind has long been quick: it may run where it arrives."""
         if turn.size_bytes is None or turn.size_bytes > _SMALL_BYTES:
