@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
-from recserve.errors import RequestError
+from recserve.errors import OverloadedError, RequestError
 from recserve.serving.body import read_body
 from recserve.serving.direct import Reply, Request
 from recserve.serving.gate import Gate
@@ -381,3 +381,31 @@ def test_a_buffer_is_as_long_as_asked_for() -> None:
         assert (type(buffer), len(buffer)) == (bytearray, size)
     buffer[:] = bytes(1 << 20)
     assert buffer.count(0) == 1 << 20
+
+
+def test_a_long_body_that_comes_too_late_is_thrown_away_and_refused(
+    serving_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = RankThreads(1, 8)
+    asked: list[float] = []
+
+    def hopeless(turn: Any) -> OverloadedError | None:
+        asked.append(turn.remaining_s())
+        return OverloadedError("it would wait 500 ms") if turn.remaining_s() < 1 else None
+
+    monkeypatch.setattr(threads, "hopeless", hopeless)
+
+    async def work(wire: Wire, app: App) -> None:
+        body = bytes(range(256)) * (LONG_BYTES // 64)
+        late = post("/direct", body, "X-Request-Timeout-Ms: 500")
+        wire.receive(late[:3000])
+        assert await settle(wire, 0) == []  # the rest is read before it is answered: the connection goes on
+        wire.receive(late[3000:] + post("/direct", body))
+        refused, answered = await settle(wire, 2)
+        assert refused == b"it would wait 500 ms"
+        assert answered == mark("/direct", body)
+        assert [len(kept) for kept in app.routes["/direct"].bodies] == [len(body)]
+        assert len(asked) == 1  # the second came in one piece
+
+    drive(serving_of, work, threads=threads)
+    assert threads.close(5)

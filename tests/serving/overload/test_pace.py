@@ -71,3 +71,13 @@ def test_calls_of_a_quick_kind_are_measured_now_and_then() -> None:
     for _ in range(8):
         pace.learn(turn, 1e-2, 1e-2 if pace.wants_sample(turn) else None)
     assert not pace.is_quick(turn)
+
+
+def test_a_known_kind_is_expected_to_take_what_it_took_and_others_the_mean() -> None:
+    pace, turn = Pace(), Turn(kind="/a", size_bytes=10)
+    pace.learn(Turn(), 0.5, None)
+    assert pace.expected_s(turn) == 0.5
+    for _ in range(32):
+        pace.learn(turn, 0.001, 1e-4)
+    assert pace.expected_s(turn) == pytest.approx(1e-4)
+    assert pace.expected_s(Turn(kind="/b")) == pace.mean_s > 1e-3

@@ -99,3 +99,15 @@ def test_small_calls_may_be_taken_out_of_turn() -> None:
     taken = [line.take(), line.take(), line.take(), line.take()]
     assert [c and c.number for c in taken] == [0, 1, 3, None]
     assert line.take_small(100) is None
+
+
+def test_a_call_is_hopeless_where_what_waits_before_it_outlasts_its_deadline() -> None:
+    line, _ = make(1000, max_wait_s=1.0)
+    assert line.hopeless(Turn(0.2), 0.05) is None
+    for _ in range(10):
+        line.put(call())
+    late = line.hopeless(Turn(0.2), 0.05)
+    assert late is not None
+    assert "it would wait 500 ms, and has 12" in str(late)
+    assert line.hopeless(Turn(0.2, priority=Priority.HIGH), 0.05) is None  # goes before them
+    assert line.hopeless(Turn(), 0.5) is None  # it has time, and there may be room when its body is here
