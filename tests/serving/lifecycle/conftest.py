@@ -80,7 +80,7 @@ class Shelf:
     def served(self, model: str = "m") -> list[int]:
         return [state.version for state in self.registry.states(model) if state.state == "AVAILABLE"]
 
-    def wait(self, condition: Callable[[], Any], timeout_s: float = 10.0) -> None:
+    def wait(self, condition: Callable[[], Any], timeout_s: float = 60.0) -> None:
         end_s = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < end_s, self.registry.states()
