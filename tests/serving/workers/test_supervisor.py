@@ -7,7 +7,7 @@ import pytest
 from recserve.errors import ConfigError
 from recserve.serving.run import bind
 from recserve.serving.workers.seat import Seat
-from recserve.serving.workers.supervisor import Supervisor, share_ports
+from recserve.serving.workers.supervisor import Supervisor, restart_delay_s, share_ports
 
 
 def test_a_server_has_at_least_one_worker() -> None:
@@ -15,6 +15,11 @@ def test_a_server_has_at_least_one_worker() -> None:
         Supervisor(0, print, Seat(), drain_s=1)  # type: ignore[arg-type] # nothing is built
     with pytest.raises(ConfigError, match=r"hang_s is -1. It is at least 0; 0 lets workers hang"):
         Supervisor(1, print, Seat(), drain_s=1, hang_s=-1)  # type: ignore[arg-type] # nothing is built
+
+
+def test_short_lives_delay_the_next_one_but_a_server_is_never_long_without_any() -> None:
+    assert [restart_delay_s(n, is_alone=False) for n in (0, 1, 2, 3, 9, 5000)] == [0, 0.1, 0.2, 0.4, 25.6, 30]
+    assert [restart_delay_s(n, is_alone=True) for n in (0, 1, 4, 5, 5000)] == [0, 0.1, 0.8, 1, 1]
 
 
 def test_workers_share_listening_sockets_of_http_and_numbers_of_others() -> None:

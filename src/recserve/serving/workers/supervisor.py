@@ -23,7 +23,10 @@ from recserve.serving.workers.worker import COMPLETE, Build, run_worker
 
 FIRST_DELAY_S: Final = 0.1
 MAX_DELAY_S: Final = 30.0
-_LONG_LIFE_S: Final = 60.0
+MAX_LONE_DELAY_S: Final = 1.0
+"""At most, where no other worker answers meanwhile."""
+
+_LONG_LIFE_S: Final = 5.0
 """A worker that was ready for so long did not fail at its start; the next one starts at once."""
 
 HANG_S: Final = 30.0
@@ -57,6 +60,17 @@ class _Slot:
     successor: _Worker | None = None
     failures: int = 0
     start_at_s: float = 0.0
+
+
+def restart_delay_s(failures: int, *, is_alone: bool) -> float:
+    """Seconds until a worker is started again.
+
+    Args:
+        failures: short lives in a row.
+        is_alone: whether no other worker answers meanwhile.
+    """
+    longest_s = MAX_LONE_DELAY_S if is_alone else MAX_DELAY_S
+    return min(longest_s, FIRST_DELAY_S * 2.0 ** (min(failures, 20) - 1)) if failures else 0.0
 
 
 class Supervisor:
@@ -271,7 +285,9 @@ class Supervisor:
             return
         lived_s = 0.0 if worker.ready_s is None else monotonic() - worker.ready_s
         slot.failures = 0 if lived_s >= _LONG_LIFE_S else slot.failures + 1
-        delay_s = 0.0 if not slot.failures else min(MAX_DELAY_S, FIRST_DELAY_S * 2 ** (slot.failures - 1))
+        others = (other.current for other in self._slots)
+        is_alone = not any(other is not None and other.ready_s is not None for other in others)
+        delay_s = restart_delay_s(slot.failures, is_alone=is_alone)
         slot.start_at_s = monotonic() + delay_s
         _log.error(
             "Worker %d ended with exit code %s; it starts again in %g s",
