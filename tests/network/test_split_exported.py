@@ -132,8 +132,9 @@ class Gru(nn.Module):  # type: ignore[misc]
         return torch.sigmoid(self.top(torch.cat([item, state[0]], dim=1)))
 
 
-FLAT_SHARE = {WideAndDeep: 0.5, TwoTower: 0.05, DeepFM: 0.2, Din: 0.6, Mmoe: 0.5, TargetAttention: 0.15, Gru: 0.01}
-"""How much of the flat graph's operations the candidate part may have."""
+FLAT_SHARE = {WideAndDeep: 0.5, TwoTower: 0.05, DeepFM: 0.2, Din: 0.6, Mmoe: 0.5, TargetAttention: 0.15, Gru: 0.03}
+"""How much of the flat graph's operations the candidate part may have. Of the GRU it has 66; torch now and then exports
+its 5 traced steps for L, which makes 3,017 in all."""
 
 
 @pytest.mark.parametrize("is_dynamo", [True, False], ids=["dynamo", "legacy"])
