@@ -43,11 +43,11 @@ demo: $(INSTALLED) ## Simulate a shop, train, build, serve and rank; ARGS='--dat
 
 # A process a core, each with whole files: what a file's fixtures make is made once.
 test: $(INSTALLED) ## Run all tests (minutes; the first run compiles kernels); ARGS='tests/features -k hash' for some
-	$(BIN)/python -m pytest $(or $(ARGS),-n auto --dist loadfile --durations=15)
+	$(BIN)/python -m pytest $(or $(ARGS),-n auto --maxprocesses 8 --dist loadfile --durations=15)
 
 # A round trip is skipped, with the reason, where its tool is absent; the closing lines say which ran.
 test-interop: $(INTEROP_INSTALLED) ## Hold importers and protocols to H2O, Spark, TensorFlow ... themselves (2 GB, Java 17)
-	$(INTEROP)/bin/python -m pytest $(or $(ARGS),tests/interop -n auto --dist loadfile --durations=5) -m interop -rs
+	$(INTEROP)/bin/python -m pytest $(or $(ARGS),tests/interop -n auto --maxprocesses 4 --dist loadfile --durations=5) -m interop -rs
 
 $(INTEROP_INSTALLED): $(INSTALLED) requirements/interop.lock
 	@echo "Installing requirements/interop.lock into $(INTEROP); minutes ..."
