@@ -172,3 +172,29 @@ class Exporter:
 @pytest.fixture(scope="session")
 def export(tmp_path_factory: pytest.TempPathFactory) -> Exporter:
     return Exporter(tmp_path_factory.mktemp("exported"))
+
+
+@pytest.fixture(scope="session")
+def prove_export(export: Exporter) -> Callable[..., None]:
+    """Export a model, hold its split to the flat graph, and its candidate part to a share of the flat operations."""
+
+    def hold(module: Any, is_dynamo: bool, share: float | tuple[float, float], steps: int) -> None:
+        done = prove(export(module, is_dynamo), module.rates, rows=20, items=11, steps=steps)
+        bound = share if isinstance(share, float) else share[0 if is_dynamo else 1]
+        assert done.report.flops[Rate.CANDIDATE] <= bound * done.report.flat_flops
+
+    return hold
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each model of a file's FLAT_SHARE by both exporters; with dynamo those that are not QUICK are slow."""
+    if "prove_export" in metafunc.fixturenames:
+        shares, quick = metafunc.module.FLAT_SHARE, metafunc.module.QUICK
+        cases = [
+            pytest.param(module, is_dynamo, marks=pytest.mark.slow if is_dynamo and module not in quick else ())
+            for module in shares
+            for is_dynamo in (False, True)
+        ]
+        names = ["dynamo" if case.values[1] else "legacy" for case in cases]
+        ids = [f"{case.values[0].__name__}-{name}" for case, name in zip(cases, names, strict=True)]
+        metafunc.parametrize(("module", "is_dynamo"), cases, ids=ids)

@@ -132,9 +132,9 @@ class Gru(nn.Module):  # type: ignore[misc]
         return torch.sigmoid(self.top(torch.cat([item, state[0]], dim=1)))
 
 
-FLAT_SHARE = {WideAndDeep: 0.5, TwoTower: 0.05, DeepFM: 0.2, Din: 0.6, Mmoe: 0.5, TargetAttention: 0.15, Gru: 0.03}
-"""How much of the flat graph's operations the candidate part may have. Of the GRU it has 66; torch now and then exports
-its 5 traced steps for L, which makes 3,017 in all."""
+FLAT_SHARE = {WideAndDeep: 0.5, TwoTower: 0.05, DeepFM: 0.2, Din: 0.6, Mmoe: 0.5, TargetAttention: 0.15, Gru: 66}
+"""How much of the flat graph's operations the candidate part may have, as a share or, of the GRU, as their number:
+torch now and then exports its 5 traced steps for L, and the whole is then a tenth."""
 
 
 @pytest.mark.parametrize("is_dynamo", [True, False], ids=["dynamo", "legacy"])
@@ -147,7 +147,8 @@ def test_an_exported_model_splits_and_scores_like_the_flat_one(
     report = done.report
     # The legacy exporter writes the traced number of steps into attention, which then cannot leave the candidate rate.
     share = 1.0 if module is TargetAttention and not is_dynamo else FLAT_SHARE[module]
-    assert report.flops[Rate.CANDIDATE] <= share * report.flat_flops
+    bound = share if isinstance(share, int) else share * report.flat_flops
+    assert report.flops[Rate.CANDIDATE] <= bound
     if module is Din:
         graph = onnx.load_model_from_string(done.candidate.model).graph
         shapes = {w.name: tuple(w.dims) for w in graph.initializer}

@@ -322,18 +322,6 @@ FLAT_SHARE: dict[Any, float] = {
 QUICK = {CrossV2}
 """Exported with dynamo, which takes seconds, in every run of the tests; the others in the slow ones."""
 
-CASES = [
-    pytest.param(module, is_dynamo, marks=pytest.mark.slow if is_dynamo and module not in QUICK else ())
-    for module in FLAT_SHARE
-    for is_dynamo in (False, True)
-]
 
-
-@pytest.mark.parametrize(
-    ("module", "is_dynamo"), CASES, ids=lambda v: getattr(v, "__name__", "dynamo" if v else "legacy")
-)
-def test_a_published_model_splits_and_scores_like_the_flat_one(
-    module: Any, is_dynamo: bool, export: Any, prove: Any
-) -> None:
-    done = prove(export(module, is_dynamo), module.rates, rows=20, items=11, steps=7)
-    assert done.report.flops[Rate.CANDIDATE] <= FLAT_SHARE[module] * done.report.flat_flops
+def test_a_published_model_splits_and_scores_like_the_flat_one(module: Any, is_dynamo: bool, prove_export: Any) -> None:
+    prove_export(module, is_dynamo, FLAT_SHARE[module], steps=7)
