@@ -23,6 +23,7 @@ from onnx.external_data_helper import load_external_data_for_model, set_external
 
 from recserve.errors import ConfigError
 from recserve.importers.model import Report
+from recserve.network.model import DOMAINS, FOREIGN_OP_HINT, ONNX_DOMAINS
 from recserve.network.session import Session, Slot
 
 GRAPH_FILE: Final = "model.onnx"
@@ -30,11 +31,6 @@ DECLARATION_FILE: Final = "model.json"
 WEIGHTS: Final = "weights"
 LARGE: Final = 1 << 20
 """Bytes of a weight from which on it stands in a file of its own."""
-
-# ONNX's own ops, and those that ONNX Runtime adds for exporters.
-ONNX: Final = frozenset({"", "ai.onnx"})
-DOMAINS: Final = ONNX | {"ai.onnx.ml", "com.microsoft"}
-_HINT: Final = "Export it again with ONNX's own ops, or write the op as a function inside the model"
 
 
 def convert(path: Path, folder: Path) -> Report:
@@ -108,13 +104,17 @@ def check_graph(graph: onnx.ModelProto, where: str) -> None:
     own = {(function.domain, function.name) for function in graph.functions}
     foreign: dict[str, list[str]] = {}
     for node in _nodes(graph):
-        is_known = node.domain in DOMAINS - ONNX or (node.domain in ONNX and onnx.defs.has(node.op_type))
+        is_known = node.domain in DOMAINS - ONNX_DOMAINS or (
+            node.domain in ONNX_DOMAINS and onnx.defs.has(node.op_type)
+        )
         if not is_known and (node.domain, node.op_type) not in own:
             op = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
             foreign.setdefault(op, []).append(node.name or ", ".join(node.output))
     if foreign:
         listed = ", ".join(f"{op} ({len(at)}, first at {at[0]!r})" for op, at in sorted(foreign.items()))
-        raise ConfigError(f"ops that ONNX lacks: {listed}", code="unsupported_element", where=where, hint=_HINT)
+        raise ConfigError(
+            f"ops that ONNX lacks: {listed}", code="unsupported_element", where=where, hint=FOREIGN_OP_HINT
+        )
     try:
         onnx.checker.check_model(_light(graph))
     except onnx.checker.ValidationError as error:

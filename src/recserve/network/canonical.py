@@ -6,18 +6,13 @@ Shapes written in the file are dropped first: an exporter that traced one batch 
 
 from __future__ import annotations
 
-from typing import Final
-
 import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as generic
 from onnx import version_converter
 
 from recserve.errors import ConfigError
-from recserve.network.model import Network
-
-DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
-"""Of the ops that engines implement: ONNX's own, and those that ONNX Runtime adds for exporters."""
+from recserve.network.model import DOMAINS, FOREIGN_OP_HINT, Network
 
 _OLDEST_OPSET = 13
 _CONVERTED_OPSET = 18
@@ -65,7 +60,7 @@ def _check_domains(model: ir.Model, where: str) -> None:
                 "which no engine implements and the graph does not define",
                 code="unsupported_element",
                 where=where,
-                hint="Export it again with ONNX's own ops, or write the op as a function inside the model",
+                hint=FOREIGN_OP_HINT,
             )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import onnx
 from google.protobuf.message import DecodeError
@@ -15,6 +15,11 @@ from google.protobuf.message import DecodeError
 from recserve.dtypes import BY_ONNX
 from recserve.errors import ConfigError
 
+ONNX_DOMAINS: Final = frozenset({"", "ai.onnx"})
+DOMAINS: Final = ONNX_DOMAINS | {"ai.onnx.ml", "com.microsoft"}
+"""Of the ops that engines implement: ONNX's own, and those that ONNX Runtime adds for exporters."""
+
+FOREIGN_OP_HINT: Final = "Export it again with ONNX's own ops, or write the op as a function inside the model"
 _EXPORT_HINT = (
     "Export it with a dynamic axis 0: dynamic_shapes={'x': {0: torch.export.Dim('N')}} "
     "(torch.onnx.export, dynamo), dynamic_axes={'x': {0: 'N'}} (legacy), or an input signature of [None, ...] (tf2onnx)"
