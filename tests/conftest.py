@@ -30,6 +30,11 @@ settings.register_profile(
 settings.load_profile("recserve")
 
 
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Name bytes after their argument: what a library packs may differ by process, and all must collect alike."""
+    return argname if isinstance(val, bytes) else None
+
+
 def _folder(variable: str) -> Path:
     value = os.environ.get(variable)
     if not value:
