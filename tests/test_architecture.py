@@ -27,7 +27,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("dtypes",),
     ("rates",),
     ("columns", "numba_cache"),
-    ("memory", "signatures", "version_directory", "wire", "checksums"),
+    ("memory", "signatures", "version_directory", "manifests", "wire", "checksums"),
     ("kernel_cache", "rows"),
     ("features", "tables", "network", "scoring", "client"),
     ("staging",),
@@ -175,6 +175,8 @@ def test_imports_go_one_way() -> None:
                 broken.append(f"{source.name}:{line} imports {name}")
     order = " → ".join("{" + ", ".join(rooms) + "}" if len(rooms) > 1 else rooms[0] for rooms in ORDER)
     refuse(broken, f"Imports go from right to left only, so that each room can be read and tested alone: {order}")
+    page = (ROOT / "docs" / "explanation" / "architecture.md").read_text()
+    assert f"`{order}`" in page, "docs/explanation/architecture.md shows another order"
 
 
 @pytest.mark.parametrize("library", FENCES)

@@ -291,7 +291,7 @@ def test_what_is_no_bundle_says_so(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "absent"):
         error = refuse(path)
         assert error.code == "not_a_bundle"
-        assert str(error) == f"{path}: there is no manifest.json. The path of a bundle is <base>/<name>/<version>"
+        assert str(error) == f"{path}: there is no manifest.json. The path of a version is <base>/<name>/<version>"
 
 
 def test_a_plan_compiled_otherwise_never_serves(bundle: Path) -> None:

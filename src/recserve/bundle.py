@@ -34,6 +34,7 @@ from recserve.features.assets import FEATURES_FILE, save_features
 from recserve.features.declared import Mode
 from recserve.features.feature_set import FeatureSet
 from recserve.features.profiles import PROFILES
+from recserve.manifests import MANIFEST, read_manifest
 from recserve.network.calibration import calibrate
 from recserve.network.embedded_tables import lift_tables
 from recserve.network.engine_choice import AUTO, EngineOptions, Measured
@@ -54,7 +55,6 @@ from recserve.version_directory import publish_directory, read_target
 
 FORMAT: Final = "recserve-bundle"
 FORMAT_VERSION: Final = 1
-MANIFEST: Final = "manifest.json"
 Progress = Callable[[str], None]
 
 
@@ -199,7 +199,14 @@ class Bundle:
             BundleError: naming the file: missing, damaged, tampered with, or of another format.
         """
         folder = Path(path)
-        manifest = _read_manifest(folder)
+        manifest = read_manifest(
+            folder,
+            Manifest,
+            form=FORMAT,
+            form_version=FORMAT_VERSION,
+            kind="recserve bundle",
+            remake="Build the bundle again, or serve it with the recserve that built it",
+        )
         _verify_files(folder, manifest, contents=verify)
         features = _load_features(folder, manifest.profile, manifest.mode, manifest.encoded_separator)
         if features.digest != manifest.plan_digest:
@@ -352,36 +359,6 @@ def _load_features(folder: Path, profile: str, mode: Mode, encoded_separator: st
 
 def _describe_file(path: Path) -> FileEntry:
     return FileEntry(sha256=sha256_of(path), size_bytes=path.stat().st_size)
-
-
-def _read_manifest(folder: Path) -> Manifest:
-    path = folder / MANIFEST
-    try:
-        document = orjson.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise BundleError(
-            "there is no manifest.json",
-            code="not_a_bundle",
-            where=str(folder),
-            hint="The path of a bundle is <base>/<name>/<version>",
-        ) from error
-    except (OSError, orjson.JSONDecodeError) as error:
-        raise BundleError(f"cannot be read: {error}", code="bad_manifest", where=str(path)) from error
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise BundleError("is not the manifest of a recserve bundle", code="bad_manifest", where=str(path))
-    if document.get("format_version") != FORMAT_VERSION:
-        raise BundleError(
-            f"format version {document.get('format_version')!r}; this recserve reads {FORMAT_VERSION}",
-            code="bundle_format",
-            where=str(path),
-            hint="Build the bundle again, or serve it with the recserve that built it",
-        )
-    try:
-        return Manifest.model_validate(document)
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise BundleError(f"{place}: {first['msg']}", code="bad_manifest", where=str(path)) from error
 
 
 def _verify_files(folder: Path, manifest: Manifest, *, contents: bool) -> None:

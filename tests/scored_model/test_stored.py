@@ -134,7 +134,7 @@ def test_missing_and_broken_files_are_named(directory: Path) -> None:
     with pytest.raises(BundleError, match=r"manifest\.json: is no JSON"):
         read_stored(directory)
     (directory / "manifest.json").unlink()
-    with pytest.raises(BundleError, match=r"manifest\.json: cannot be read"):
+    with pytest.raises(BundleError, match=r"there is no manifest\.json\. The path of a version is"):
         read_stored(directory)
     assert not is_scored_model(directory)
 

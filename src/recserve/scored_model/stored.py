@@ -15,17 +15,16 @@ import pydantic
 from recserve import __version__
 from recserve.errors import BundleError, ConfigError, suggest
 from recserve.importers.model import ImportedModel, Output, Report
+from recserve.manifests import MANIFEST, read_manifest
 from recserve.rates import Rate
 from recserve.scored_model.proof import prove
 from recserve.scoring.program import Program
 from recserve.staging.score import Score
 from recserve.version_directory import publish_directory, read_target
 
-MANIFEST: Final = "manifest.json"
 PROGRAM_FILE: Final = "program.bin"
 FORMAT: Final = "recserve-scored"
 FORMAT_VERSION: Final = 1
-MAX_MANIFEST_BYTES: Final = 64 << 20
 Side = Literal["user", "item", "context", "candidate"]
 RATES: Final[dict[Side, Rate]] = {
     "user": Rate.REQUEST,
@@ -200,7 +199,14 @@ def read_stored(directory: str | Path) -> StoredModel:
         BundleError: a file is missing, damaged, changed, or of another version.
     """
     folder = Path(directory)
-    manifest = _read_manifest(folder / MANIFEST)
+    manifest = read_manifest(
+        folder,
+        ScoredManifest,
+        form=FORMAT,
+        form_version=FORMAT_VERSION,
+        kind="scored model",
+        remake="Import the model again, or serve it with the recserve that imported it",
+    )
     path = folder / PROGRAM_FILE
     try:
         data = path.read_bytes()
@@ -227,29 +233,3 @@ def read_stored(directory: str | Path) -> StoredModel:
             f"does not fit the program: {error}", code="bad_manifest", where=str(folder / MANIFEST)
         ) from error
     return StoredModel(folder, manifest, model)
-
-
-def _read_manifest(path: Path) -> ScoredManifest:
-    try:
-        if path.stat().st_size > MAX_MANIFEST_BYTES:
-            raise BundleError(f"has more than {MAX_MANIFEST_BYTES >> 20} MiB", code="bad_manifest", where=str(path))
-        document = orjson.loads(path.read_bytes())
-    except OSError as error:
-        raise BundleError(f"cannot be read: {error.strerror}", code="not_a_bundle", where=str(path)) from error
-    except orjson.JSONDecodeError as error:
-        raise BundleError(f"is no JSON: {error}", code="bad_manifest", where=str(path)) from error
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise BundleError("is not the manifest of a scored model", code="bad_manifest", where=str(path))
-    if document.get("format_version") != FORMAT_VERSION:
-        raise BundleError(
-            f"format version {document.get('format_version')!r}; this recserve reads {FORMAT_VERSION}",
-            code="bundle_format",
-            where=str(path),
-            hint="Import the model again, or serve it with the recserve that imported it",
-        )
-    try:
-        return ScoredManifest.model_validate(document)
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise BundleError(f"{place}: {first['msg']}", code="bad_manifest", where=str(path)) from error
