@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as draw_arrays
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from recserve.errors import ConfigError
 from recserve.network.engines import EngineChoice, open_engine
@@ -68,6 +68,46 @@ def test_only_products_of_some_size_are_quantised(sketch: Any) -> None:
     ops = [node.op_type for node in onnx.load_model_from_string(quantise(model, calibrated(model))).graph.node]
     assert ops.count("QuantizeLinear") == 2
     assert ops.count("DequantizeLinear") == 4
+
+
+def test_the_fused_form_has_one_node_for_a_product_and_its_bias(sketch: Any) -> None:
+    model = net(sketch())
+    graph = onnx.load_model_from_string(quantise(model, calibrated(model), is_fused=True)).graph
+    ops = [node.op_type for node in graph.node]
+    assert ops.count("MatMulIntegerToFloat") == ops.count("QuantizeLinear") == 2
+    assert "DequantizeLinear" not in ops
+    assert {t.data_type for t in graph.initializer if len(t.dims) == 2 and min(t.dims) > 1} == {onnx.TensorProto.INT8}
+
+
+@given(
+    st.sampled_from(
+        ["Gemm", "turned Gemm", "scaled Gemm", "MatMul", "MatMul and bias", "bias and MatMul", "read twice"]
+    ),
+    st.integers(32, 40),
+    st.integers(32, 40),
+    st.integers(0, 2**32 - 1),
+)
+def test_both_forms_give_the_same(kind: str, inner: int, width: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    weight, bias = rng.normal(size=(inner, width)), rng.normal(size=width)
+    is_turned = kind == "turned Gemm"
+    arrays = {"w": weight.T if is_turned else weight, "b": bias}
+    weights = [numpy_helper.from_array(np.ascontiguousarray(a, np.float32), name) for name, a in arrays.items()]
+    if "Gemm" in kind:
+        factors = {"alpha": 0.5, "beta": 2.0} if kind == "scaled Gemm" else {"transB": int(is_turned)}
+        nodes = [helper.make_node("Gemm", ["x", "w", "b"], ["y"], **factors)]
+    else:
+        nodes = [helper.make_node("MatMul", ["x", "w"], ["p"])]
+        pair = ["b", "p"] if kind.startswith("bias") else ["p", "b"]
+        nodes.append(helper.make_node("Add", pair if "bias" in kind or "twice" in kind else ["p", "p"], ["s"]))
+        nodes.append(helper.make_node("Mul" if kind == "read twice" else "Add", ["s", "p"], ["y"]))
+    x, y = (helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, ["N", d]) for n, d in (("x", inner), ("y", width)))
+    graph = helper.make_graph(nodes, "net", [x], [y], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
+    feed = {"x": rng.normal(size=(5, inner)).astype(np.float32)}
+    ranges = [("x", float(feed["x"].min()), float(feed["x"].max()))]
+    wrapped, fused = (Session(quantise(model, ranges, is_fused=f)).run(feed)["y"] for f in (False, True))
+    np.testing.assert_allclose(fused, wrapped, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", pytest.param("openvino", marks=needs_openvino)])

@@ -160,7 +160,7 @@ def open_engine(model: bytes, choice: EngineChoice, threads: int = 1) -> Engine:
     if choice.precision == "int8":
         from recserve.network.quantise import quantise
 
-        model = quantise(model, choice.ranges)
+        model = quantise(model, choice.ranges, is_fused=choice.engine == "onnxruntime")
     if choice.engine == "openvino":
         from recserve.network.session_openvino import OpenVinoSession
 
