@@ -13,8 +13,8 @@ from recserve.serving.oversight import Operations
 from recserve.serving.security.tls import SslConfigFile, TlsFiles
 
 
-def test_without_options_nothing_is_watched_but_counted() -> None:
-    assert read_operations(OperationFlags()) == Operations()
+def test_without_options_nothing_is_watched_but_counted_and_the_log_is_text() -> None:
+    assert read_operations(OperationFlags()) == Operations(log_format="text")
 
 
 def test_options_become_operations(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_options_become_operations(tmp_path: Path) -> None:
         tls=TlsFiles("c", "k", "ca", requires_client=True),
         grpc_tls=SslConfigFile("s"),
         access_log=AccessLogOptions(0.5, 20),
-        json_logs=True,
+        log_format="json",
         metrics_directory="d",
         users_directory="u",
         metrics_path="/m",

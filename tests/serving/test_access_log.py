@@ -1,29 +1,35 @@
-"""Logs as JSON lines."""
+"""Logs as JSON lines and as text."""
 
 from __future__ import annotations
 
 import io
 import json
 import logging
+import os
 import queue
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from recserve.errors import ConfigError
 from recserve.serving import observation
-from recserve.serving.access_log import AccessLog, AccessLogOptions, JsonFormatter, JsonLogs, QueuedHandler
+from recserve.serving.access_log import AccessLog, AccessLogOptions, JsonFormatter, LogFormat, QueuedHandler, QueuedLogs
 from recserve.serving.observation import Observation
 
 
-def lines_of(write: Any) -> list[dict[str, Any]]:
+def text_of(write: Any, form: LogFormat) -> str:
     text = io.StringIO()
-    logs = JsonLogs(logging.StreamHandler(text))
+    logs = QueuedLogs(form, logging.StreamHandler(text))
     try:
         write()
     finally:
         logs.close()
-    return [json.loads(line) for line in text.getvalue().splitlines()]
+    return text.getvalue()
+
+
+def lines_of(write: Any) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text_of(write, "json").splitlines()]
 
 
 def answered(code: str = "200", model: str = "") -> Observation:
@@ -118,3 +124,37 @@ def test_wrong_options_are_told(options: Any, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         AccessLogOptions(**options)
     assert str(caught.value) == message
+
+
+def test_a_line_of_text_tells_the_time_the_process_and_the_fields_of_the_request() -> None:
+    def write() -> None:
+        AccessLog(AccessLogOptions(rate=1)).finish(answered(model="m"))
+
+    line = text_of(write, "text").rstrip("\n")
+    head, _, fields = line.partition(": request ")
+    time, level, process, logger = head.split(" ")
+    assert datetime.fromisoformat(time).tzinfo is not None
+    assert (level, int(process), logger) == ("INFO", os.getpid(), "recserve.access")
+    assert fields.startswith('request_id=q-1 protocol=tfs route="POST /v1/models/m:predict" code=200 duration_ms=')
+    assert " model=m version=3 " in fields
+
+
+def test_text_of_callers_makes_no_line_of_its_own_in_a_log_of_text() -> None:
+    def write() -> None:
+        logging.getLogger("recserve.serving").warning("Odd: %s", "a\n2026-01-01 INFO 1 x: forged \udcff")
+
+    first, second = text_of(write, "text").splitlines()
+    assert first.endswith("Odd: a")
+    assert second == "  2026-01-01 INFO 1 x: forged \\udcff"
+
+
+def test_an_exception_follows_its_line_of_text() -> None:
+    def write() -> None:
+        try:
+            raise ValueError("bad")
+        except ValueError:
+            logging.getLogger("recserve.serving").exception("It failed")
+
+    first, *_, last = text_of(write, "text").splitlines()
+    assert first.endswith("recserve.serving: It failed")
+    assert last == "ValueError: bad"

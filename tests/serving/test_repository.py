@@ -137,3 +137,18 @@ def test_workers_load_and_unload_alike_and_one_that_cannot_is_named(
         here.load("a")
     with pytest.raises(ConfigError, match="here: no memory"):
         there.load("a")
+
+
+def test_the_log_tells_what_is_served_and_no_longer_served(
+    base: Path, repository: Repository, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "recserve.serving")
+    repository.load_version(base / "a" / "1")
+    repository.registry.set_label("a", "stable", 1)
+    repository.registry.set_label("a", "stable", 1)
+    repository.registry.withdraw("a", 1)
+    served, labelled, ended = (record.getMessage() for record in caplog.records)
+    assert served.startswith("Model 'a' version 1 is served, after ")
+    assert served.endswith(f" s, from {base / 'a' / '1'}")
+    assert labelled == "Label 'stable' of model 'a' stands for version 1"
+    assert ended == "Model 'a' version 1 is served no longer"

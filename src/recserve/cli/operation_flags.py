@@ -34,7 +34,7 @@ MetricsDir = Annotated[
     typer.Option(metavar="DIR", help="Where workers share their metrics; a directory of its own by default."),
 ]
 TritonMetrics = Annotated[bool, typer.Option("--triton-metrics", help="Tell metrics under Triton's names too.")]
-JsonLogs = Annotated[bool, typer.Option("--json-logs", help="Log JSON lines, with the id of the request.")]
+JsonLogs = Annotated[bool, typer.Option("--json-logs", help="Log JSON objects, one a line, in place of text.")]
 AccessLogRate = Annotated[float, typer.Option(min=0, max=1, help="Share of the requests that are logged.")]
 SlowLog = Annotated[float | None, typer.Option(metavar="MS", help="Log requests that take as long, with their stages.")]
 RecordRate = Annotated[float, typer.Option(min=0, max=1, help="Share of the served records that --log-records keeps.")]
@@ -90,7 +90,7 @@ def read_operations(flags: OperationFlags) -> Operations:
         tls=tls,
         grpc_tls=SslConfigFile(str(flags.grpc_ssl_config_file)) if flags.grpc_ssl_config_file else None,
         access_log=AccessLogOptions(flags.access_log_rate, flags.slow_log),
-        json_logs=flags.json_logs,
+        log_format="json" if flags.json_logs else "text",
         traces=flags.traces,
         metrics_directory=_text(flags.metrics_dir) or None,
         triton_metrics=flags.triton_metrics,

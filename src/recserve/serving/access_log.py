@@ -1,4 +1,4 @@
-"""Logs of requests as JSON lines: a sampled access log, and every slow request with the times of its stages.
+"""The process's log as JSON lines or text; a sampled access log, and every slow request with its stages.
 
 Lines are written by a thread of their own behind a bounded queue, so that a full disk or a slow terminal holds no
 request up; what does not fit is dropped and counted.
@@ -6,6 +6,7 @@ request up; what does not fit is dropped and counted.
 
 from __future__ import annotations
 
+import json
 import logging
 import logging.handlers
 import queue
@@ -14,7 +15,7 @@ import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import perf_counter_ns
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import orjson
 
@@ -31,13 +32,14 @@ _FAILED: Final = "5"
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, the id of the request, and what the record brings."""
+    """One JSON object a line: time, level, process, logger, message, the request's id, and what the record brings."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
         fields: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
+            "process": record.process,
             "logger": record.name,
             "message": record.getMessage(),
         }
@@ -54,6 +56,35 @@ class JsonFormatter(logging.Formatter):
         except orjson.JSONEncodeError:  # text that is not Unicode
             printable = {key: str(value).encode("utf-8", "backslashreplace").decode() for key, value in fields.items()}
             return orjson.dumps(printable).decode()
+
+
+class TextFormatter(logging.Formatter):
+    """A line of text: time, level, process, logger and message, then as `key=value` what a JSON line would bring."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line; an exception follows on lines of its own."""
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        request_id = getattr(record, "request_id", None)
+        fields = {} if request_id is None else {"request_id": request_id}
+        fields |= getattr(record, _FIELDS, {})
+        said = "".join(f" {key}={_plain(value)}" for key, value in fields.items())
+        message = record.getMessage().replace("\n", "\n  ")
+        line = f"{time} {record.levelname} {record.process} {record.name}: {message}{said}"
+        failure = self.formatException(record.exc_info) if record.exc_info else record.exc_text
+        line = f"{line}\n{failure}" if failure else line
+        return line.encode("utf-8", "backslashreplace").decode()
+
+
+def _plain(value: object) -> str:
+    """The value without quotes where no reader could be wrong, and as JSON else."""
+    text = value if isinstance(value, str) else ""
+    if text and not any(character in ' "=\\' or not character.isprintable() for character in text):
+        return text
+    return json.dumps(value, ensure_ascii=False)
+
+
+LogFormat = Literal["json", "text"]
+_FORMATTERS: Final[dict[LogFormat, type[logging.Formatter]]] = {"json": JsonFormatter, "text": TextFormatter}
 
 
 class QueuedHandler(logging.handlers.QueueHandler):
@@ -82,19 +113,22 @@ class QueuedHandler(logging.handlers.QueueHandler):
         return record
 
 
-class JsonLogs:
-    """The process's log as JSON lines from now until `close`.
+class QueuedLogs:
+    """The process's log, written by a thread of its own, from now until `close`.
 
     Args:
+        form: of the lines.
         target: writes the lines; None for standard error.
         level: least level of a record.
     """
 
-    def __init__(self, target: logging.Handler | None = None, level: int = logging.INFO) -> None:
+    def __init__(
+        self, form: LogFormat = "json", target: logging.Handler | None = None, level: int = logging.INFO
+    ) -> None:
         self._root = logging.getLogger()
         self._before = (self._root.handlers[:], self._root.level)
         target = target or logging.StreamHandler()
-        target.setFormatter(JsonFormatter())
+        target.setFormatter(_FORMATTERS[form]())
         waiting: queue.Queue[Any] = queue.Queue(MAX_WAITING)
         self._handler = QueuedHandler(waiting)
         self._listener = logging.handlers.QueueListener(waiting, target)

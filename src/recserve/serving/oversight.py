@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from recserve.errors import RecserveError
-from recserve.serving.access_log import AccessLog, AccessLogOptions, JsonLogs
+from recserve.serving.access_log import AccessLog, AccessLogOptions, LogFormat, QueuedLogs
 from recserve.serving.metrics import RequestMetrics
 from recserve.serving.metrics_pool import MetricsPool
 from recserve.serving.metrics_text import Family, Sample, write_text
@@ -37,7 +37,7 @@ class Operations:
         users_directory: where users are kept, for requests by id; None keeps none.
         metrics_path: of the metrics page, beside its usual ones; empty for none.
         access_log: which requests are logged.
-        json_logs: whether the process logs JSON lines.
+        log_format: of the process's log, from INFO on; None leaves logging as it is.
         traces: whether requests are traced with OpenTelemetry.
         metrics_directory: where the workers of a server share their metrics; None for a process on its own.
         triton_metrics: whether metrics are told under Triton's names too.
@@ -49,7 +49,7 @@ class Operations:
     users_directory: str | None = None
     metrics_path: str = ""
     access_log: AccessLogOptions = field(default_factory=AccessLogOptions)
-    json_logs: bool = False
+    log_format: LogFormat | None = None
     traces: bool = False
     metrics_directory: str | None = None
     triton_metrics: bool = False
@@ -89,7 +89,7 @@ class Oversight:
         self._tracer = tracer or (Tracer() if self.options.traces else None)
         wants_log = bool(self.options.access_log.rate) or self.options.access_log.slow_ms is not None
         self._access_log = AccessLog(self.options.access_log) if wants_log else None
-        self._json_logs = JsonLogs() if self.options.json_logs else None
+        self._logs = QueuedLogs(self.options.log_format) if self.options.log_format else None
         self.metrics.add_source(self._families)
         directory = self.options.metrics_directory
         self._pool = MetricsPool(directory, self.metrics.families) if directory else None
@@ -154,8 +154,8 @@ class Oversight:
             self._pool.close()
         if self._tracer is not None:
             self._tracer.close()
-        if self._json_logs is not None:
-            self._json_logs.close()
+        if self._logs is not None:
+            self._logs.close()
 
     def _read_guard(self) -> bool:
         """Read the access file; True where what it says has changed. Token files may change without it."""
@@ -171,8 +171,8 @@ class Oversight:
             self.refresh()
 
     def _families(self) -> Iterable[Family]:
-        if self._json_logs is not None:
-            dropped: list[Sample] = [("", {}, float(self._json_logs.dropped))]
+        if self._logs is not None:
+            dropped: list[Sample] = [("", {}, float(self._logs.dropped))]
             yield Family("recserve_log_lines_dropped_total", "counter", "Log lines that did not fit.", dropped)
         if self._access_log is not None:
             slow: list[Sample] = [("", {}, float(self._access_log.slow))]

@@ -7,6 +7,7 @@ All methods may be called from any thread.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ State = Literal["START", "LOADING", "AVAILABLE", "UNLOADING", "END"]
 
 MAX_ENDED: Final = 64
 """Ended versions that a model's list of states keeps; the lowest are forgotten first."""
+
+_log: Final = logging.getLogger("recserve.serving")
 
 
 class Route(Protocol):
@@ -180,6 +183,7 @@ class Registry:
             self._labels[name] = {k: v for k, v in self._labels.get(name, {}).items() if v != version}
             record.state = "UNLOADING"
             self._draining.append(record)
+        _log.info("Model %r version %d is served no longer", name, version)
         self._close_if_free(record)
 
     def set_label(self, name: str, label: str, version: int, *, must_be_served: bool = True) -> None:
@@ -191,7 +195,11 @@ class Registry:
         with self._changed:
             if must_be_served:
                 self._find(name, version)
-            self._labels.setdefault(name, {})[label] = version
+            labels = self._labels.setdefault(name, {})
+            is_moved = labels.get(label) != version
+            labels[label] = version
+        if is_moved:
+            _log.info("Label %r of model %r stands for version %d", label, name, version)
 
     def remove_label(self, name: str, label: str) -> None:
         """Forget a label; nothing happens where there is none."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import Final
 
 from recserve.errors import ConfigError, InvariantError, NotFoundError, RecserveError, suggest
@@ -19,6 +21,8 @@ from recserve.serving.workers.orders import Order
 
 LOAD: Final = "load"
 UNLOAD: Final = "unload"
+
+_log: Final = logging.getLogger("recserve.serving")
 
 
 @dataclass
@@ -111,6 +115,7 @@ class Repository:
         """
         folder = Path(directory)
         key = version_key(folder)
+        began_s = monotonic()
         if key is not None:
             self.registry.begin(name or key[0], key[1])
         try:
@@ -139,6 +144,8 @@ class Repository:
         if key is not None and (model.name, model.version) != (name or key[0], key[1]):
             self.registry.discard(name or key[0], key[1])  # the directory has another name than the model in it
         self.know(folder)
+        took_s = monotonic() - began_s
+        _log.info("Model %r version %d is served, after %.1f s, from %s", model.name, model.version, took_s, directory)
         return model
 
     def withdraw(self, name: str) -> None:

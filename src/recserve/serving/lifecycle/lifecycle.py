@@ -159,6 +159,7 @@ class Lifecycle:
                         self._set_labels(name)
                     for name in before.keys() - wanted.keys():
                         self._remove(name)
+                _log.info("A new configuration is served: %s", ", ".join(wanted) or "no model")
             except BaseException:
                 with self._changed:
                     for name in added:
