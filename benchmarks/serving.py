@@ -1,19 +1,28 @@
 """Servers side by side: the same models, the same generator, one run; then overload and a swap of versions.
 
-Each server has core 0 and the generator another one. For each set-up and wire:
+Each server has core 0 and the generator another one. The parts of a run (`--parts`):
 
-- `c1` and `capacity`: closed loops of 1 connection, and of 64 (A) or 8 (B, C).
+- `predict`: A, B and C as networks, on every wire (`json`: TensorFlow Serving's REST; `binary`, `grpc`: Open Inference;
+  `predict-grpc`: TensorFlow Serving's gRPC), beside the peers of `--peers`: requests bring a row for each candidate.
+- `rank`: B and C as rankers in stages, exact, bf16 and int8: requests bring the user and ids (another wire, which asks
+  for the same scores; `serving_rankers.py` says what each request brings).
+- `overload`: twice the capacity, each request with a deadline; goodput is what was answered within it.
+- `swap`: a new version takes the place of the old one under 70 % load.
+
+For each server, wire and model, after its scores have been compared with ONNX Runtime's in full:
+
+- `c1`, `c8`, `capacity`: closed loops of 1 and 8 connections, and of 64 for A.
 - `load_70`: an open loop with Poisson arrivals at 70 % of that server's capacity.
 - `t1_70`, `t2_70`: the same on C with query sizes of MLPerf DLRM-v2 (100 to 700) and of DeepRecSys (normal(165, 16)).
-- `overload_2x`: twice the capacity, each request with a deadline; goodput is what was answered within it.
-- `swap_70`: a new version takes the place of the old one under 70 % load.
 
 `requests_per_cpu_s` is requests by seconds of the server's processes on the processor: lost time slices do not count.
-Capacity is measured before and after an overload, and the mean of both is what goodput is held against: a machine that
-others use is not the same a minute later.
+`decode_encode_share` is the share of reading the request and writing the answer of the time that it was worked on, as
+recserve's own stage times tell it. Capacity is measured before and after an overload, and the mean of both is what
+goodput is held against: a machine that others use is not the same a minute later.
 
 `--peers fastapi,litserve,...` measures other servers beside: each gets an environment of its own below `--peer-cache`,
-from `peers/requirements-<name>.txt`; what cannot be installed or does not start is skipped with a message.
+from `peers/requirements-<name>.txt`; what cannot be installed or does not start is skipped with a message. A run can be
+done in parts: `--merge` adds to the result file, `--resume` goes on where the last one was ended.
 """
 
 from __future__ import annotations
@@ -24,7 +33,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -33,78 +42,18 @@ from typing import Final
 import httpx
 import numpy as np
 
-from results import Case, make_header, print_table, write_json
-from serving_load import Outcome, Targets, make_target, run_closed, run_open, wait_until_answered
+from results import Case, make_header
+from serving_load import Targets, make_target, run_closed, run_open
 from serving_models import SetUp, build_models, make_set_up, rank_body
-from serving_servers import KNOWN_PEERS, Server, prepare_peer, serve_peer, serve_recserve
+from serving_rankers import PRECISIONS, build_rankers
+from serving_results import Results
+from serving_runs import SIZED, Pace, Reference, describe, measure, measure_sizes
+from serving_servers import KNOWN_PEERS, Server, prepare_peer, serve_peer, serve_rankers, serve_recserve
 
-SET_UPS: Final = (("a", 3), ("b", 500), ("c", 100), ("c", 500))
+PARTS: Final = ("predict", "rank", "overload", "swap")
+WIRES: Final = ("json", "binary", "grpc", "predict-grpc")
 CACHE: Final = Path.home() / ".cache" / "recserve" / "peers"
-_MORE: Final = ("goodput_ratio", "goodput_ratio_by_cpu", "recovery_s", "p99_ratio", "rss_ratio", "version")
 Start = Callable[[], AbstractContextManager[Server]]
-
-
-def describe(server: Server, set_up: SetUp, kind: tuple[str, str], outcome: Outcome, cpu_s: float) -> Case:
-    """A result as the file has it; `kind` is (wire, traffic)."""
-    wire, traffic = kind
-    is_good = outcome.good()
-    good = int(is_good.sum())
-    rows = int(outcome.rows[is_good].sum())
-    return {
-        "case": set_up.name,
-        "variant": f"{server.name} {wire}",
-        "traffic": traffic,
-        "n": set_up.rows,
-        "requests": len(outcome.status),
-        "not_200": len(outcome.status) - good,
-        "requests_per_s": round(good / outcome.seconds, 1),
-        "requests_per_cpu_s": round(good / cpu_s, 1) if cpu_s else None,
-        "items_per_s_core": round(rows / cpu_s, 0) if cpu_s else None,
-        **outcome.percentiles_us(),
-        "peak_rss_mb": round(server.rss_mb(), 1),
-    }
-
-
-def measure(server: Server, set_up: SetUp, wire: str, seconds: float, seed: int) -> list[Case]:
-    """Closed loops and the open one at 70 %."""
-    target = server.target(set_up, wire)
-    wait_until_answered(target)
-    run_closed(target, 1, seconds / 4)  # warm
-    many = 64 if set_up.name == "a" else 8
-    cases = [run_case(server, set_up, (wire, "c1"), lambda: run_closed(target, 1, seconds))]
-    cases.append(run_case(server, set_up, (wire, "capacity"), lambda: run_closed(target, many, seconds)))
-    rate = 0.7 * cases[-1]["requests_per_s"]
-    return [*cases, run_case(server, set_up, (wire, "load_70"), lambda: run_open(target, rate, seconds, seed))]
-
-
-def measure_sizes(server: Server, wire: str, seconds: float, seed: int) -> list[Case]:
-    """Model C under queries of many sizes, at 70 % of the capacity that they leave."""
-    cases = []
-    for traffic, sizes in draw_sizes(seed).items():
-        made = {rows: server.target(make_set_up("c", rows), wire) for rows in set(sizes)}
-        targets = [made[rows] for rows in sizes]
-        capacity = run_closed(targets, 8, seconds)
-        rate = 0.7 * capacity.good().sum() / capacity.seconds
-        set_up = make_set_up("c", int(np.mean(sizes)))
-        cases.append(run_case(server, set_up, (wire, f"{traffic}_70"), partial(run_open, targets, rate, seconds, seed)))
-    return cases
-
-
-def draw_sizes(seed: int) -> dict[str, list[int]]:
-    """Candidates of queries, by kind of traffic: MLPerf DLRM-v2's quantiles, and DeepRecSys' normal distribution."""
-    t1 = [100] * 2 + [200] * 12 + [300] * 2 + [400, 500, 600, 700]
-    t2 = np.clip(np.random.default_rng(seed).normal(165, 16, 20).round(), 1, 1024).astype(int).tolist()
-    return {"t1": t1, "t2": t2}
-
-
-def run_case(server: Server, set_up: SetUp, kind: tuple[str, str], run: Callable[[], Outcome]) -> Case:
-    """A run and what the server spent on it."""
-    before_s = server.cpu_s()
-    outcome = run()
-    case = describe(server, set_up, kind, outcome, server.cpu_s() - before_s)
-    if not outcome.good().any():
-        raise SystemExit(f"{server.name} {kind} {set_up.name}: nothing was answered 200: {set(outcome.status)}")
-    return case
 
 
 def capacity_of(server: Server, target: Targets, seconds: float) -> tuple[float, float]:
@@ -190,91 +139,96 @@ def wait_for_version(address: str, version: int, seconds: float = 120) -> int:
         time.sleep(0.2)
 
 
-def show(cases: list[Case]) -> None:
-    """The results for people."""
-    columns = ("variant", "case", "n", "traffic", "req/s", "req/cpu-s", "items/s/core", "p50 µs", "p99 µs", "not 200")
-    keys = ("requests_per_s", "requests_per_cpu_s", "items_per_s_core", "p50_us", "p99_us", "not_200")
-    rows = [
-        [c["variant"], c["case"], str(c["n"]), c["traffic"]]
-        + [f"{c[key]:,.0f}" if c.get(key) is not None else "" for key in keys]
-        for c in cases
-    ]
-    print_table("Serving", columns, rows)
-    for case in cases:
-        more = {key: case[key] for key in _MORE if key in case}
-        if len(more) > 1:
-            print(case["traffic"], more)
-
-
 def main() -> None:
     """Run and print; write the file where one is named."""
+    options = read_options()
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    results = Results(options.json, make_header(options.seed), keeps=options.merge or options.resume)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        base = options.models or folder
+        build_models(base / "plain")
+        reference = Reference(base / "plain")
+        for product, start in list_servers(base, options):
+            try:
+                with start() as server:
+                    measure_all(server, options, reference, results)
+            except (OSError, SystemExit) as error:
+                if product == "recserve":
+                    raise
+                log = base / f"{product}.log"
+                last = log.read_text(errors="replace").splitlines()[-12:] if log.exists() else []
+                print(f"{product} is left out: {error}", *last, sep="\n  ", file=sys.stderr)
+        if "overload" in options.parts and options.overload_seconds:
+            with serve_recserve(base / "plain") as server:
+                deadline_s = options.deadline_ms / 1e3
+                set_up = make_set_up("b", 500)
+                results.add([overload(server, set_up, options.overload_seconds, options.seed, deadline_s)])
+        if "swap" in options.parts and options.table_gb:
+            results.add(swap(folder, options.table_gb, options.seconds * 2, options.seed))
+    results.show()
+
+
+def read_options() -> argparse.Namespace:
+    """Those of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--seconds", type=float, default=8.0, help="of each run")
+    parser.add_argument("--json", type=Path, help="result file; written after each step")
+    parser.add_argument("--merge", action="store_true", help="keep what the file holds and this run does not measure")
+    parser.add_argument("--resume", action="store_true", help="the same, and do not measure again what it holds")
+    parser.add_argument("--parts", default=",".join(PARTS), help="those to run, with commas between them")
+    parser.add_argument("--only", default="abc", help="set-ups, such as ab")
+    parser.add_argument("--peers", default="", help=f"of {', '.join(KNOWN_PEERS)}, or all; with commas between them")
+    parser.add_argument("--peer-cache", type=Path, default=CACHE, help="folder of the peers' environments")
+    parser.add_argument("--wires", default=",".join(WIRES), help="those to measure, where a server has them")
+    parser.add_argument("--precisions", default=",".join(PRECISIONS), help="of the rankers")
+    parser.add_argument("--models", type=Path, help="folder where the models are kept between runs")
+    parser.add_argument("--seconds", type=float, default=8.0, help="of each run; those of C last twice as long")
     parser.add_argument("--overload-seconds", type=float, default=60.0)
     parser.add_argument("--deadline-ms", type=float, default=100.0, help="of requests under overload")
     parser.add_argument(
         "--table-gb", type=float, default=5.0, help="size of the tables of the version swap; 0 for none"
     )
-    parser.add_argument("--only", default="abc", help="set-ups, such as ab")
-    parser.add_argument("--peers", default="", help=f"of {', '.join(KNOWN_PEERS)}, or all; with commas between them")
-    parser.add_argument("--peer-cache", type=Path, default=CACHE, help="folder of the peers' environments")
-    parser.add_argument("--wires", default="json,binary,grpc", help="those to measure, where a server has them")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    cases: list[Case] = []
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        models = folder / "models"
-        build_models(models)
-        for product, start in list_servers(models, options.peers, options.peer_cache):
-            try:
-                with start() as server:
-                    cases += measure_all(server, options)
-            except (OSError, SystemExit) as error:
-                if product == "recserve":
-                    raise
-                log = models.parent / f"{product}.log"
-                last = log.read_text(errors="replace").splitlines()[-12:] if log.exists() else []
-                print(f"{product} is left out: {error}", *last, sep="\n  ", file=sys.stderr)
-        if options.overload_seconds:
-            with serve_recserve(models) as server:
-                deadline_s = options.deadline_ms / 1e3
-                cases.append(
-                    overload(server, make_set_up("b", 500), options.overload_seconds, options.seed, deadline_s)
-                )
-        if options.table_gb:
-            cases += swap(folder, options.table_gb, options.seconds * 2, options.seed)
-    show(cases)
-    write_json(options.json, make_header(options.seed), cases)
+    for name, known in (("parts", PARTS), ("wires", WIRES), ("precisions", PRECISIONS)):
+        words = [word for word in getattr(options, name).split(",") if word]
+        if unknown := sorted(set(words) - set(known)):
+            parser.error(f"--{name}: there is no {unknown[0]!r}; there are {', '.join(known)}")
+        setattr(options, name, tuple(words))
+    return options
 
 
-def list_servers(models: Path, peers: str, cache: Path) -> list[tuple[str, Start]]:
-    """Name and start of each server that can be measured."""
-    servers: list[tuple[str, Start]] = [("recserve", partial(serve_recserve, models))]
-    wanted: Sequence[str] = list(KNOWN_PEERS) if peers == "all" else [name for name in peers.split(",") if name]
+def list_servers(base: Path, options: argparse.Namespace) -> Iterator[tuple[str, Start]]:
+    """Name and start of each server that is to be measured; what it needs is built first."""
+    if "predict" in options.parts:
+        yield "recserve", partial(serve_recserve, base / "plain")
+    if "rank" in options.parts:
+        names = build_rankers(base / "rankers", options.only, options.precisions)
+        for precision in options.precisions if names else ():
+            yield "recserve", partial(serve_rankers, base / "rankers", names, precision)
+    wanted = list(KNOWN_PEERS) if options.peers == "all" else [name for name in options.peers.split(",") if name]
     for name in wanted:
         if name not in KNOWN_PEERS:
             raise SystemExit(f"there is no peer {name!r}; there are {', '.join(KNOWN_PEERS)}")
-        python = prepare_peer(name, cache)
+        python = prepare_peer(name, options.peer_cache)
         if isinstance(python, Path):
-            servers.append((name, partial(serve_peer, name, python, models)))
+            yield name, partial(serve_peer, name, python, base / "plain")
         else:
             print(python, file=sys.stderr)
-    return servers
 
 
-def measure_all(server: Server, options: argparse.Namespace) -> list[Case]:
-    """Every set-up on every wire of a server."""
-    cases = []
-    set_ups = [make_set_up(kind, rows) for kind, rows in SET_UPS if kind in options.only]
-    for wire in (wire for wire in server.wires if wire in options.wires.split(",")):
-        for set_up in set_ups:
-            cases += measure(server, set_up, wire, options.seconds, options.seed)
-        if "c" in options.only and wire == "binary":
-            cases += measure_sizes(server, wire, options.seconds, options.seed)
-    return cases
+def measure_all(server: Server, options: argparse.Namespace, reference: Reference, results: Results) -> None:
+    """Every set-up on every wire of a server; what cannot be measured is told, and the next one follows."""
+    pace = Pace(options.seconds, seed=options.seed)
+    for wire in (wire for wire in server.wires if wire in options.wires):
+        variant = f"{server.name} {wire}"
+        for kind, rows in server.set_ups:
+            if kind[0] in options.only and not (options.resume and results.has(kind, variant, rows, "load_70")):
+                print(f"{variant}, {kind} {rows} ...", file=sys.stderr)
+                results.add(measure(server, server.draw(kind, rows), wire, pace, reference))
+        is_sized = SIZED in options.only and (wire == "binary" or server.draw is not make_set_up)
+        if is_sized and not (options.resume and results.has_traffic(SIZED, variant, "t2_70")):
+            results.add(measure_sizes(server, wire, pace))
 
 
 if __name__ == "__main__":

@@ -3,42 +3,46 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from serving_load import Target, make_call, make_target
-from serving_models import SetUp
+import httpx
+
+from serving_load import Target
+from serving_models import Array, make_set_up
+from serving_rankers import make_rank_task
+from serving_wires import (
+    INFER,
+    PREDICT,
+    RANK,
+    Wire,
+    ask,
+    call,
+    post,
+    read_columns,
+    read_floats,
+    read_infer,
+    read_list,
+    read_open_inference,
+    read_predict,
+    read_rank_call,
+    read_ranked,
+)
 
 PROGRAM: Final = "from recserve.cli import main; main()"
 PEERS: Final = Path(__file__).with_name("peers")
+_STAGE: Final = re.compile(r'recserve_stage_duration_seconds_sum\{.*stage="([^"]*)"\} (\S+)')
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
-_INFER: Final = "/inference.GRPCInferenceService/ModelInfer"
-Request = Callable[[str, SetUp, dict[str, str]], Target]
-
-
-def _post(path: str, form: str) -> Request:
-    """A request of a set-up: `path` has `{name}` and `{rows}`, `form` names the method of `SetUp` for the body."""
-
-    def make(address: str, set_up: SetUp, headers: dict[str, str]) -> Target:
-        body = getattr(set_up, form)()
-        content, own = body if isinstance(body, tuple) else (body, {"Content-Type": "application/json"})
-        where = path.format(name=set_up.name, rows=set_up.rows)
-        return make_target(address, where, content, own | headers, set_up.rows)
-
-    return make
-
-
-def _infer_call(address: str, set_up: SetUp, headers: dict[str, str]) -> Target:  # noqa: ARG001 - gRPC has none of them
-    return make_call(address, _INFER, set_up.as_grpc(), set_up.rows)
 
 
 @dataclass(frozen=True)
@@ -46,14 +50,18 @@ class Peer:
     """A server to compare with.
 
     Attributes:
-        wires: wire → how its requests are made.
+        wires: by name.
+        environment: name of its environment and script; None where it is the peer's own name.
+        options: of the script, behind its ports.
         python: the interpreter that its environment is made of; None for the one that runs this.
         ports: how many the script takes: HTTP, then gRPC.
         starts_in_s: seconds that it may take until it answers.
         is_tall: its tensors have at least two axes.
     """
 
-    wires: dict[str, Request]
+    wires: dict[str, Wire]
+    environment: str | None = None
+    options: tuple[str, ...] = ()
     python: str | None = None
     ports: int = 1
     starts_in_s: float = 90
@@ -61,33 +69,40 @@ class Peer:
 
 
 _V2: Final = "/v2/models/{name}/infer"
-_RAW: Final = _post("/{name}/raw/{rows}", "as_raw")
-_COLUMNS: Final = _post("/{name}/json", "as_json")
+_OF_TORCH: Final = "/predictions/{name}"
+_RAW: Final = post("/{name}/raw/{rows}", "as_raw", read_floats)
+_COLUMNS: Final = post("/{name}/json", "as_json", read_columns)
+_V2_JSON: Final = post(_V2, "as_open_inference_json", read_open_inference)
+_V2_BINARY: Final = post(_V2, "as_open_inference", read_open_inference)
+_V2_GRPC: Final = call(INFER, "as_infer", read_infer)
 KNOWN_PEERS: Final = {
     "fastapi": Peer({"json": _COLUMNS, "binary": _RAW}),
-    "litserve": Peer({"json": _COLUMNS, "binary": _post("/{name}/multipart", "as_multipart")}),
-    "mlserver": Peer({"json": _post(_V2, "as_open_inference_json"), "grpc": _infer_call}, ports=2),
-    "bentoml": Peer({"json": _post("/{name}_json", "as_json"), "binary": _post("/{name}_raw", "as_octets")}),
+    "litserve": Peer({"json": _COLUMNS, "binary": post("/{name}/multipart", "as_multipart", read_floats)}),
+    "mlserver": Peer({"json": _V2_JSON, "grpc": _V2_GRPC}, ports=2),
+    "mlserver-worker": Peer({"json": _V2_JSON, "grpc": _V2_GRPC}, "mlserver", ("--parallel-workers=1",), ports=2),
+    "bentoml": Peer(
+        {"json": post("/{name}_json", "as_json", read_columns), "binary": post("/{name}_raw", "as_octets", read_list)}
+    ),
     "rayserve": Peer({"json": _COLUMNS, "binary": _RAW}),
     "torchserve": Peer(
-        {"json": _post("/predictions/{name}", "as_json"), "binary": _post("/predictions/{name}", "as_octets")}, ports=3
+        {"json": post(_OF_TORCH, "as_json", read_columns), "binary": post(_OF_TORCH, "as_octets", read_floats)}, ports=3
     ),
     "pytriton": Peer(
-        {
-            "json": _post(_V2, "as_open_inference_json"),
-            "binary": _post(_V2, "as_open_inference"),
-            "grpc": _infer_call,
-        },
+        {"json": _V2_JSON, "binary": _V2_BINARY, "grpc": _V2_GRPC},
         python="/usr/bin/python3.11",  # its own Python stub does not start under newer builds of 3.11
         ports=2,
         is_tall=True,
     ),
 }
 _RECSERVE: Final = {
-    "json": _post("/v1/models/{name}:predict", "as_json"),
-    "binary": _post(_V2, "as_open_inference"),
-    "grpc": _infer_call,
+    "json": post("/v1/models/{name}:predict", "as_json", read_columns),
+    "binary": _V2_BINARY,
+    "grpc": _V2_GRPC,
+    "predict-grpc": call(PREDICT, "as_predict", read_predict),
 }
+"""TensorFlow Serving's REST, Open Inference with its binary extension, its gRPC, and TensorFlow Serving's gRPC."""
+SET_UPS: Final = (("a", 3), ("b", 500), ("c", 100), ("c", 500))
+RANK_SET_UPS: Final = (("b", 500), ("b_sent", 500), ("c", 100), ("c", 500))
 
 
 @dataclass(frozen=True)
@@ -98,19 +113,42 @@ class Server:
         name: of the product.
         pid: of its first process.
         addresses: wire → `http://host:port`, or `host:port` for gRPC.
-        wires: wire → how its requests are made.
+        wires: by name.
         is_tall: its tensors have at least two axes.
+        set_ups: (model, rows) of what it is measured on.
+        draw: makes a set-up of those.
+        is_exact: it computes in fp32.
+        metrics: where it tells the times of its stages; None where it does not.
     """
 
     name: str
     pid: int
     addresses: dict[str, str]
-    wires: dict[str, Request]
+    wires: dict[str, Wire]
     is_tall: bool = False
+    set_ups: tuple[tuple[str, int], ...] = SET_UPS
+    draw: Callable[[str, int], Any] = make_set_up
+    is_exact: bool = True
+    metrics: str | None = None
 
-    def target(self, set_up: SetUp, wire: str, headers: dict[str, str] | None = None) -> Target:
+    def target(self, set_up: Any, wire: str, headers: dict[str, str] | None = None) -> Target:
         """The request of a set-up on a wire."""
-        return self.wires[wire](self.addresses[wire], set_up.tall() if self.is_tall else set_up, headers or {})
+        shaped = set_up.tall() if self.is_tall else set_up
+        return self.wires[wire].request(self.addresses[wire], shaped, headers or {})
+
+    def scores(self, set_up: Any, wire: str) -> Array:
+        """float32[rows]: what it answers to a set-up."""
+        return self.wires[wire].read(ask(self.target(set_up, wire)), set_up)
+
+    def stages_s(self) -> dict[str, float]:
+        """Seconds that requests have spent in each stage so far; empty where the server does not tell."""
+        if self.metrics is None:
+            return {}
+        spent: dict[str, float] = {}
+        for line in httpx.get(self.metrics, timeout=30).text.splitlines():
+            if found := _STAGE.match(line):
+                spent[found[1]] = spent.get(found[1], 0.0) + float(found[2])
+        return spent
 
     def processes(self) -> list[int]:
         """Its process ids."""
@@ -148,22 +186,65 @@ def on_core(core: int) -> Any:
 @contextmanager
 def serve_recserve(models: Path, *options: str) -> Iterator[Server]:
     """`recserve serve` with one port a wire."""
-    ports = [word for dialect in ("tfs:0", "oip:0", "oip-grpc:0") for word in ("--dialect", dialect)]
-    command = [sys.executable, "-c", PROGRAM, "serve", str(models), *ports, "--max-body-bytes", str(256 << 20)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    wires = {"json": "tfs", "binary": "oip", "grpc": "oip-grpc"}
+    with start_recserve([str(models)], list(wires.values()), options) as (pid, found):
+        addresses = dict(zip(wires, found, strict=True))
+        addresses["predict-grpc"] = addresses["grpc"]
+        metrics = addresses["json"] + "/monitoring/prometheus/metrics"
+        yield Server("recserve", pid, addresses, dict(_RECSERVE), metrics=metrics)
+
+
+@contextmanager
+def serve_rankers(base: Path, names: Sequence[str], precision: str) -> Iterator[Server]:
+    """`recserve serve` with rankers in stages, as `serving_rankers.build_rankers` wrote them.
+
+    Args:
+        base: where they are.
+        names: of the models; those of another precision are left out.
+        precision: of the network.
+    """
+    suffix = f"_{precision}"
+    served = [name for name in names if name.endswith(suffix)]
+    options = [f"--items={name}={base / name.removesuffix(suffix)}.parquet" for name in served]
+    with start_recserve([str(base / name) for name in served], ["recserve", "grpc"], options) as (pid, (http, grpc)):
+        wires = {
+            "json": post(f"/v1/models/{{name}}{suffix}:rank", "as_json", read_ranked),
+            "grpc": call(RANK, "as_grpc", read_rank_call, suffix),
+        }
+        kinds = {name.removesuffix(suffix) for name in served}
+        yield Server(
+            f"recserve :rank {precision}",
+            pid,
+            {"json": http, "grpc": grpc},
+            wires,
+            set_ups=tuple((kind, rows) for kind, rows in RANK_SET_UPS if kind in kinds),
+            draw=make_rank_task,
+            is_exact=precision == "fp32",
+            metrics=http + "/metrics",
+        )
+
+
+@contextmanager
+def start_recserve(
+    models: Sequence[str], dialects: Sequence[str], options: Sequence[str]
+) -> Iterator[tuple[int, list[str]]]:
+    """Process id and addresses of `recserve serve` on core 0."""
+    ports = [word for dialect in dialects for word in ("--dialect", f"{dialect}:0")]
+    command = [sys.executable, "-c", PROGRAM, "serve", *models, *ports, "--max-body-bytes", str(256 << 20), *options]
     with subprocess.Popen(  # noqa: S603 - ours
-        [*command, *options],
+        command,
         stdout=subprocess.PIPE,
         text=True,
-        env=environment,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
         preexec_fn=on_core(0),  # noqa: PLW1509
     ) as process:
-        if process.stdout is None:
-            raise RuntimeError("there is no output to read")
-        lines = [process.stdout.readline().split() for _ in range(3)]
         try:
-            addresses = {wire: line[-1] for wire, line in zip(("json", "binary", "grpc"), lines, strict=True)}
-            yield Server("recserve", process.pid, addresses, dict(_RECSERVE))
+            if process.stdout is None:
+                raise RuntimeError("there is no output to read")
+            lines = [process.stdout.readline().split() for _ in dialects]
+            if not all(lines):
+                raise SystemExit("recserve did not start; see above")
+            yield process.pid, [line[-1] for line in lines]
         finally:
             process.terminate()
 
@@ -173,7 +254,8 @@ def serve_peer(name: str, python: Path, models: Path) -> Iterator[Server]:
     """A peer: `peers/serve_<name>.py MODELS PORT...` under the interpreter of its environment."""
     peer = KNOWN_PEERS[name]
     ports = free_ports(peer.ports)
-    command = [str(python), str(PEERS / f"serve_{name}.py"), str(models.absolute()), *map(str, ports)]
+    script = PEERS / f"serve_{peer.environment or name}.py"
+    command = [str(python), str(script), str(models.absolute()), *map(str, ports), *peer.options]
     path = f"{python.parent}:{os.environ['PATH']}"
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PATH": path, "PYTHONUNBUFFERED": "1"}
     with (models.parent / f"{name}.log").open("wb") as log:
@@ -230,6 +312,7 @@ def wait_for_port(port: int, seconds: float = 60) -> None:
 
 def prepare_peer(name: str, cache: Path) -> Path | str:
     """The interpreter of a peer's environment, made in the cache folder where it is not there; or why there is none."""
+    name = KNOWN_PEERS[name].environment or name
     folder = cache / name
     python = folder / "bin" / "python"
     done = folder / "installed"
