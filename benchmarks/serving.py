@@ -3,9 +3,10 @@
 Each server has core 0 and the generator another one. The parts of a run (`--parts`):
 
 - `predict`: A, B and C as networks, on every wire (`json`: TensorFlow Serving's REST; `binary`, `grpc`: Open Inference;
-  `predict-grpc`: TensorFlow Serving's gRPC), beside the peers of `--peers`: requests bring a row for each candidate.
+  `predict-grpc`: TensorFlow Serving's gRPC): requests bring a row for each candidate.
 - `rank`: B and C as rankers in stages, exact, bf16 and int8: requests bring the user and ids (another wire, which asks
   for the same scores; `serving_rankers.py` says what each request brings).
+- `peers`: what `predict` does, on the servers of `--peers`.
 - `overload`: twice the capacity, each request with a deadline; goodput is what was answered within it.
 - `swap`: a new version takes the place of the old one under 70 % load.
 
@@ -50,7 +51,7 @@ from serving_results import Results
 from serving_runs import SIZED, Pace, Reference, describe, measure, measure_sizes
 from serving_servers import KNOWN_PEERS, Server, prepare_peer, serve_peer, serve_rankers, serve_recserve
 
-PARTS: Final = ("predict", "rank", "overload", "swap")
+PARTS: Final = ("predict", "rank", "peers", "overload", "swap")
 WIRES: Final = ("json", "binary", "grpc", "predict-grpc")
 CACHE: Final = Path.home() / ".cache" / "recserve" / "peers"
 Start = Callable[[], AbstractContextManager[Server]]
@@ -190,7 +191,9 @@ def read_options() -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    for name, known in (("parts", PARTS), ("wires", WIRES), ("precisions", PRECISIONS)):
+    options.peers = ",".join(KNOWN_PEERS) if options.peers == "all" else options.peers
+    known_words = (("parts", PARTS), ("wires", WIRES), ("precisions", PRECISIONS), ("peers", tuple(KNOWN_PEERS)))
+    for name, known in known_words:
         words = [word for word in getattr(options, name).split(",") if word]
         if unknown := sorted(set(words) - set(known)):
             parser.error(f"--{name}: there is no {unknown[0]!r}; there are {', '.join(known)}")
@@ -206,10 +209,7 @@ def list_servers(base: Path, options: argparse.Namespace) -> Iterator[tuple[str,
         names = build_rankers(base / "rankers", options.only, options.precisions)
         for precision in options.precisions if names else ():
             yield "recserve", partial(serve_rankers, base / "rankers", names, precision)
-    wanted = list(KNOWN_PEERS) if options.peers == "all" else [name for name in options.peers.split(",") if name]
-    for name in wanted:
-        if name not in KNOWN_PEERS:
-            raise SystemExit(f"there is no peer {name!r}; there are {', '.join(KNOWN_PEERS)}")
+    for name in options.peers if "peers" in options.parts else ():
         python = prepare_peer(name, options.peer_cache)
         if isinstance(python, Path):
             yield name, partial(serve_peer, name, python, base / "plain")

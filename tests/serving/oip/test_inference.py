@@ -9,6 +9,7 @@ import pytest
 
 from recserve.errors import NotFoundError, RequestError
 from recserve.serving.dialects import Serving
+from recserve.serving.observation import Observation, observe
 from recserve.serving.oip.infer_request import InferInput, InferRequest
 from recserve.serving.oip.inference import RequestExpiredError, answer_infer, check_names, default_signature
 from recserve.signatures import Signature, TensorSpec
@@ -43,6 +44,17 @@ def test_a_request_is_answered_and_counted(simple: Serving) -> None:
     }
     shown = simple.statistics.of("simple", 1).as_json("simple", 1)
     assert (shown["inference_count"], shown["execution_count"]) == (1, 1)
+
+
+def test_a_request_tells_what_it_ran_and_when(simple: Serving) -> None:
+    seen = Observation("oip", "infer", "r1")
+    observe(seen)
+    try:
+        infer(simple, "simple", {"inputs": [tensor("INPUT0"), tensor("INPUT1")]})
+    finally:
+        observe(None)
+    assert (seen.model, seen.version, seen.signature) == ("simple", 1, "serving_default")
+    assert 0 < seen.run_began_ns <= seen.run_ended_ns
 
 
 def test_a_raw_request_gets_binary_data(simple: Serving) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from grpc import StatusCode
 
 from recserve.errors import OverloadedError, RecserveError, RequestError
+from recserve.serving import observation
 from recserve.serving.dialects import Serving
 from recserve.serving.grpc.endpoints import Endpoint
 from recserve.serving.grpc.failures import Failure
@@ -125,6 +126,7 @@ def _run(
     turn.check()
     parsed_ns = perf_counter_ns()
     outputs = model.run(signature.name, inputs, list(asked.outputs) or None)
+    observation.note_run(model.name, model.version, signature.name, parsed_ns)
     return inputs, outputs, (parsed_ns, perf_counter_ns())
 
 

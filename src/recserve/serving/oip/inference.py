@@ -9,6 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from recserve.errors import NotFoundError, OverloadedError, RequestError
+from recserve.serving import observation
 from recserve.serving.body import Body
 from recserve.serving.inference import tensor_model
 from recserve.serving.oip.datatypes import datatype_of
@@ -101,6 +102,7 @@ def _answer(
     parsed_ns = perf_counter_ns()
     outputs = model.run(signature.name, inputs, list(request.outputs) or None)
     ran_ns = perf_counter_ns()
+    observation.note_run(model.name, model.version, signature.name, parsed_ns)
     is_binary = {output: request.outputs.get(output, request.is_binary) for output in outputs}
     answer = encode_infer_answer(model.name, model.version, request.id, outputs, is_binary)
     return answer, count_rows(signature, inputs), (parsed_ns, ran_ns)
