@@ -10,6 +10,8 @@ from __future__ import annotations
 import gc
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import numpy as np
@@ -63,11 +65,21 @@ def load_json(text: bytes | bytearray) -> Any:
     Raises:
         orjson.JSONDecodeError: the text is no JSON, or has NaN or Infinity.
     """
-    if len(text) < _COLLECTOR_WAITS or not gc.isenabled():
+    if len(text) < _COLLECTOR_WAITS:
         return orjson.loads(text)
+    with collector_waits(len(text)):
+        return orjson.loads(text)
+
+
+@contextmanager
+def collector_waits(size_bytes: int) -> Iterator[None]:
+    """Hold Python's collector off while a text of this size is read, where that is worth it."""
+    if size_bytes < _COLLECTOR_WAITS or not gc.isenabled():
+        yield
+        return
     gc.disable()
     try:
-        return orjson.loads(text)
+        yield
     finally:
         gc.enable()
 
@@ -82,9 +94,8 @@ def _read_slowly(text: bytes, first: orjson.JSONDecodeError) -> Any:
     if not is_deep and not any(token in text for token in (b"NaN", b"Inf")):
         raise JsonError(f"{first.msg} at {first.pos}")
     try:
-        if is_deep:
-            return json.loads(_cut(text).decode())
-        return json.loads(decoded)
+        with collector_waits(len(text)):
+            return json.loads(_cut(text).decode() if is_deep else decoded)
     except (ValueError, RecursionError) as error:
         reason = f"{error.msg} at {error.pos}" if isinstance(error, json.JSONDecodeError) else str(error)
         raise JsonError(reason) from None

@@ -1,32 +1,21 @@
 """Body → document, as fast as can be without reading anything otherwise than `json_parser.parse_exactly`.
 
-Three readers, each refusing what the next one has to see: orjson (plain JSON without equal keys), that of the standard
-library (the tokens NaN and Infinity, equal keys, bytes after the document) and the exact one.
+Plain JSON without equal keys is read by orjson, and its lists of numbers by compiled code; anything else by
+`exact_reader`, which reads as TensorFlow Serving does.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
 from recserve.serving.json_document import load_json
 from recserve.serving.json_tensors.lift import lift
 from recserve.serving.tfs.errors import WireError
-from recserve.serving.tfs.json_parser import has_equal_keys, parse_exactly, read_standard
+from recserve.serving.tfs.exact_reader import make_plain, read_exactly, read_plain
 from recserve.serving.tfs.values import show
-
-MAX_EXACT_BYTES: Final = 4 << 20
-"""Bytes of a body that the exact reader takes on: it needs about a second for each million."""
-
-# What the standard library reads otherwise: an infinite number that is written out, an integer beyond 64 bits, a
-# surrogate on its own.
-_TREACHEROUS: Final = re.compile(rb"[eE]\+?0*[1-9][0-9]{2}|-[0-9]{19}|(?<![.0-9])[0-9]{20}|\\u[dD][89a-fA-F]")
-
-# Strings, so that what is in them stays, and what the standard library knows under one name only.
-_NAMES: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|-NaN|Infinity|Inf', re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -51,11 +40,12 @@ def read_document(body: bytes) -> Document:
     has_literals = b"true" in body or b"false" in body
     try:
         value = load_json(body)
-    except orjson.JSONDecodeError as error:
-        value = _read_otherwise(body, error)
+    except orjson.JSONDecodeError:
+        value = read_exactly(body)
     else:
-        if isinstance(value, dict) and _count_keys(value) != body.count(b":") and has_equal_keys(body.decode()):
-            value = _read_otherwise(body, None)
+        if isinstance(value, dict) and _count_keys(value) != body.count(b":"):
+            plain = make_plain(body)
+            value = read_plain(plain) if plain.has_equal_keys else value
     if not isinstance(value, dict):
         raise WireError(f"JSON Value: {show(value)} Is not object")
     return Document(value, has_literals)
@@ -106,7 +96,7 @@ def _count_keys(members: dict[str, Any]) -> int:
     """Keys of the object and of the objects right inside it or in its lists.
 
     A colon of the text is behind a key or within a string. As many keys as colons: no key was dropped as equal to
-    another. Fewer say nothing, and `has_equal_keys` looks.
+    another. Fewer say nothing, and `make_plain` looks.
     """
     count = len(members)
     for value in members.values():
@@ -115,21 +105,3 @@ def _count_keys(members: dict[str, Any]) -> int:
         elif isinstance(value, list) and value and isinstance(value[0], dict) and set(map(type, value)) == {dict}:
             count += sum(map(len, value))
     return count
-
-
-def _name_as_standard(found: re.Match[bytes]) -> bytes:
-    text = found[0]
-    return text if text.startswith(b'"') else b"NaN" if text == b"-NaN" else b"Infinity"
-
-
-def _read_otherwise(body: bytes, error: orjson.JSONDecodeError | None) -> Any:
-    if not _TREACHEROUS.search(body):
-        try:
-            named = _NAMES.sub(_name_as_standard, body) if b"Inf" in body or b"-NaN" in body else body
-            return read_standard(named.decode())
-        except (ValueError, RecursionError):
-            pass  # the exact reader decides
-    if len(body) > MAX_EXACT_BYTES:
-        reason = "equal keys" if error is None else str(error)
-        raise WireError(f"JSON Parse error: {reason} (a body of more than {MAX_EXACT_BYTES} bytes is read strictly)")
-    return parse_exactly(body)

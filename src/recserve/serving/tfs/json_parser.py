@@ -1,4 +1,4 @@
-"""JSON as TensorFlow Serving reads it: the exact reader, for what the fast ones refuse or could read otherwise.
+"""JSON as TensorFlow Serving reads it: the slow, obvious twin that `exact_reader` is held to. Nothing serves with it.
 
 Beyond RFC 8259: `NaN`, `Inf` and `Infinity`, with a minus or without, are numbers; a byte order mark is skipped; what
 follows the first value is ignored; strings need not be UTF-8 (such bytes become lone surrogates); of equal keys the
@@ -8,7 +8,6 @@ what is nested deeper is checked, and stands as an empty list.
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any, Final
 
@@ -232,49 +231,3 @@ class _Parser:
 
 
 _OPENED: Final = object()
-
-
-def has_equal_keys(text: str) -> bool:
-    """Whether an object somewhere in a JSON text has a key twice, or is nested too deeply to tell."""
-    try:
-        _CHECKING.decode(text)
-    except (_EqualKeysError, RecursionError):
-        return True
-    return False
-
-
-class _EqualKeysError(Exception):
-    """An object has a key twice."""
-
-
-def _refuse_equal_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    document = dict(pairs)
-    if len(document) < len(pairs):
-        raise _EqualKeysError
-    return document
-
-
-_CHECKING: Final = json.JSONDecoder(object_pairs_hook=_refuse_equal_keys)
-
-
-def read_standard(text: str) -> Any:
-    """The same value from the standard library's reader, for text that it reads alike: see `documents`.
-
-    Raises:
-        ValueError: no JSON, or something that only `parse_exactly` reads.
-        RecursionError: nested too deeply for it.
-    """
-    value, _ = _STANDARD.raw_decode(text, len(text) - len(text.lstrip(" \t\r\n")))
-    return value
-
-
-def _first_of_equal_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    document = dict(pairs)
-    if len(document) < len(pairs):
-        document = {}
-        for key, value in pairs:
-            document.setdefault(key, value)
-    return document
-
-
-_STANDARD: Final = json.JSONDecoder(object_pairs_hook=_first_of_equal_keys)

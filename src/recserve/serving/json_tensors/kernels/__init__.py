@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 KERNELS: Final[dict[str, tuple[str, ...]]] = {
+    "exact": ("read_exact",),
     "lift": ("lift_numbers",),
     "write": ("write_rows",),
 }

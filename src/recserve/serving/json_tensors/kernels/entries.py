@@ -7,9 +7,11 @@ from collections.abc import Callable
 from typing import Final
 
 from recserve.kernel_cache import KernelLibrary
-from recserve.serving.json_tensors.kernels import KERNELS, layout
+from recserve.serving.json_tensors.kernels import KERNELS, exact_layout, layout
 
-LIBRARY: Final = KernelLibrary("recserve.serving.json_tensors.kernels", KERNELS, layout.OP, layout.RUN)
+LIBRARY: Final = KernelLibrary(
+    "recserve.serving.json_tensors.kernels", KERNELS, max(layout.OP, exact_layout.OP), exact_layout.RUN
+)
 
 _ENTRY: Final = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 
