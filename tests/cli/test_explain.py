@@ -104,5 +104,9 @@ def test_only_the_network_is_shown(sum_model: Any, capsys: pytest.CaptureFixture
     code, text = run(capsys, "network", bundle, "--json")
     assert code == 0
     assert list(json.loads(text)) == ["network"]
-    assert "Network parts" in run(capsys, "network", bundle)[1]
+    engine = json.loads(text)["network"]["engine"]
+    assert engine == {"way": "onnxruntime fp32", "cpu": "", "us": {}, "rounded": [], "left_out": []}
+    text = run(capsys, "network", bundle)[1]
+    assert "Network parts" in text
+    assert "The candidate part runs in onnxruntime fp32." in text
     assert "Totals by rate" in run(capsys, "features", bundle)[1]

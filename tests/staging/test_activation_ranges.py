@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from recserve.bundle import Bundle
+from recserve.cli.network_report import print_report, report_engine, report_split
 from recserve.errors import ConfigError
 from recserve.network.engine_choice import EngineOptions, Measured
 from recserve.ranker import Ranker
@@ -75,3 +76,30 @@ def test_a_network_in_int8_that_misses_the_gate_is_not_published(market: Any, ne
 def test_a_network_with_nothing_to_quantise_is_refused_in_int8(market: Any, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no product with a matrix of 32 × 32 or more"):
         build(market, market.network("deepfm"), tmp_path / "m" / "1", precision=Precision("int8"))
+
+
+def test_a_product_that_misses_the_gate_stays_floating_point_beside_integers(
+    market: Any, network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines: list[str] = []
+    every = build(market, network, tmp_path / "m" / "1", precision=Precision("int8"), gate=QualityGate(1.0))
+    gate = QualityGate(0.7 * every.manifest.quality["max_difference"])
+    bundle = build(market, network, tmp_path / "m" / "2", precision=Precision("int8"), gate=gate, progress=lines.append)
+    missed, taken = bundle.manifest.storage["trials"]
+    assert "scores differ by" in missed["problem"]
+    (left_out,) = taken["left_out"]
+    names = [name for name, _, _ in Measured.from_dict(every.manifest.engine).choice.ranges]
+    (kept,) = Measured.from_dict(bundle.manifest.engine).choice.ranges
+    assert {kept[0], left_out} == set(names)
+    assert bundle.manifest.precision == {"network": "int8"}
+    assert 0 < bundle.manifest.quality["max_difference"] <= gate.max_difference
+    assert f"trying network int8 but for what reads {left_out}" in lines
+    assert len(Ranker.open(bundle.path, items=market.items).rank({"user_id": 1}, {}, list(range(20))).scores) == 20
+    explained = report_engine(bundle.manifest.engine, bundle.split)
+    assert (explained["rounded"], explained["left_out"]) == ([kept[0]], [left_out])
+    print_report(
+        report_split(bundle.split, 100) | {"engine": explained | {"us": {"a way": 12.0}, "cpu": "a processor"}}
+    )
+    printed = capsys.readouterr().out
+    assert "runs in onnxruntime int8, as measured on a processor." in printed
+    assert f"Large products in floating-point are those that read {left_out}." in printed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 from recserve.bundle import Bundle
 from recserve.errors import ConfigError
 from recserve.staging.draw import column_sides
-from recserve.staging.quality import Quality, QualityCheck, QualityGate, auc, gauc
+from recserve.staging.quality import Quality, QualityCheck, QualityGate, admitted_share, auc, find_misses, gauc
 
 LABELS = arrays(np.int64, st.shared(st.integers(1, 30), key="n"), elements=st.integers(0, 1))
 SCORES = arrays(np.float32, st.shared(st.integers(1, 30), key="n"), elements=st.integers(0, 6).map(float))
@@ -69,14 +70,16 @@ def test_the_exact_pipeline_passes_any_gate(market: Any, records: dict[str, list
     gate = QualityGate(1e-5, 0, 0, "click", "user_id", 50)
     flat, graph = market.flat(bundle.path), market.features.graph
     check = QualityCheck(flat, graph, bundle.score, gate, samples=records, records=records)
-    found = check.check(bundle.pipeline())
+    found = check.measure(bundle.pipeline())
     assert check.measure(bundle.pipeline()) == found
+    assert find_misses(found, gate) == ""
+    assert admitted_share(found, gate) == 1
     assert found.requests == 58
     assert found.max_difference <= 1e-5
     assert (found.auc_change, found.gauc_change) == (0, 0)
     assert found.auc is not None
     assert set(found.as_dict()) == set(Quality.__dataclass_fields__)
-    without = QualityCheck(flat, graph, bundle.score, QualityGate()).check(bundle.pipeline())
+    without = QualityCheck(flat, graph, bundle.score, QualityGate()).measure(bundle.pipeline())
     assert set(without.as_dict()) == {"requests", "max_difference", "mean_difference"}
 
 
@@ -90,21 +93,29 @@ class Worse:
         return {name: self.turn - values for name, values in self.flat.run(columns).items()}
 
 
-def test_a_miss_is_refused_with_what_was_measured(market: Any, records: dict[str, list[Any]]) -> None:
+def test_a_miss_is_told_with_what_was_measured(market: Any, records: dict[str, list[Any]]) -> None:
     bundle = Bundle.open(market.bundle("deepfm"))
     columns = {name: records.get(name, [None] * 60) for name in column_sides(market.features.graph)}
     order = market.flat(bundle.path).run(columns)["ctr"]
     ranked = records | {"click": (order > np.median(order)).astype(int).tolist()}
     gate = QualityGate(max_difference=0.1, label="click", group="user_id")
     flat: Any = Worse(market.flat(bundle.path), 2.0)
-    with pytest.raises(ConfigError, match=r"scores differ by [\d.]+, allowed 0.1") as caught:
-        QualityCheck(flat, market.features.graph, bundle.score, gate, records=records).check(bundle.pipeline())
-    assert caught.value.code == "quality_missed"
+    found = QualityCheck(flat, market.features.graph, bundle.score, gate, records=records).measure(bundle.pipeline())
+    assert re.search(r"scores differ by [\d.]+, allowed 0.1", find_misses(found, gate))
+    assert 0 < admitted_share(found, gate) <= 0.1 / found.max_difference
     better = bundle.pipeline()
     worse = ranked | {"click": [1 - cell for cell in ranked["click"]]}
     gate = QualityGate(9, label="click", group="user_id")
-    with pytest.raises(ConfigError, match=r"AUC falls by 1, allowed 0.001; GAUC falls by 1, allowed 0.001"):
-        QualityCheck(flat, market.features.graph, bundle.score, gate, records=worse).check(better)
+    found = QualityCheck(flat, market.features.graph, bundle.score, gate, records=worse).measure(better)
+    assert find_misses(found, gate) == "AUC falls by 1, allowed 0.001; GAUC falls by 1, allowed 0.001"
+    assert admitted_share(found, gate) == pytest.approx(0.001)
+
+
+def test_what_is_no_number_misses_and_admits_nothing() -> None:
+    for difference in (np.nan, np.inf):
+        found = Quality(1, difference, 0.0)
+        assert find_misses(found, QualityGate()) == f"scores differ by {difference:g}, allowed 0.02"
+        assert admitted_share(found, QualityGate()) == 0
 
 
 def test_records_that_do_not_fit_are_refused(market: Any, records: dict[str, list[Any]]) -> None:

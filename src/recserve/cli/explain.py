@@ -194,8 +194,11 @@ def _describe_split_network(
     from recserve.network.model import Network
 
     if path.is_dir():
-        split = _open_bundle(path).split
-        return {"network": describe_split(split)}, split
+        from recserve.cli.network_report import report_engine
+
+        bundle = _open_bundle(path)
+        engine = report_engine(bundle.manifest.engine, bundle.split) if bundle.manifest.engine else None
+        return {"network": describe_split(bundle.split) | {"engine": engine}}, bundle.split
     if not sides:
         document = describe(path, None) if features is None else _specs_document(Network.load(path))
         if features is None:

@@ -69,6 +69,40 @@ def report_split(split: SplitNetwork, candidates: int) -> dict[str, Any]:
     }
 
 
+def report_engine(engine: dict[str, Any], split: SplitNetwork) -> dict[str, Any]:
+    """How the candidate part of a bundle runs: its way, what was measured, and what is in integers in int8.
+
+    Args:
+        engine: of the manifest.
+        split: of the same bundle.
+    """
+    from recserve.network.engine_choice import Measured
+    from recserve.network.quantise import quantisable
+
+    measured = Measured.from_dict(engine)
+    rounded = [name for name, _, _ in measured.choice.ranges]
+    able = quantisable(split.candidate.model) if rounded else ()
+    return {
+        "way": measured.choice.label,
+        "cpu": measured.cpu,
+        "us": measured.us,
+        "rounded": rounded,
+        "left_out": [name for name in able if name not in rounded],
+    }
+
+
+def _print_engine(engine: dict[str, Any]) -> None:
+    from recserve.cli.output import print_table
+
+    where = f", as measured on {engine['cpu']}" if engine["us"] else ""
+    typer.echo(f"The candidate part runs in {engine['way']}{where}.")
+    if engine["us"]:
+        print_table("Measured", ["way", "us"], [(way, f"{us:,.0f}") for way, us in engine["us"].items()])
+    for what, names in (("8-bit integers", engine["rounded"]), ("floating-point", engine["left_out"])):
+        if names:
+            typer.echo(f"Large products in {what} are those that read {', '.join(names)}.")
+
+
 def print_report(network: dict[str, Any]) -> None:
     """Print what `report_split` gave as tables."""
     from recserve.cli.output import print_table
@@ -85,6 +119,8 @@ def print_report(network: dict[str, Any]) -> None:
         f"{floor['compute_us']:,} us, weights and stored rows {floor['bytes_us']:,} us "
         f"({floor['gflops']:,} GFLOPS, {floor['gbytes_per_s']:,} GB/s measured)."
     )
+    if network.get("engine") is not None:
+        _print_engine(network["engine"])
     if network.get("storing") is not None:
         print_storing(network["storing"])
     nodes = [(n["op"], n["name"], f"{n['flops']:,}", f"{n['weight_bytes']:,}") for n in network["candidate_nodes"]]

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -50,6 +50,27 @@ def quantisable(model: bytes) -> tuple[str, ...]:
     return tuple(dict.fromkeys(node.input[0] for node in _products(graph, _weights(graph))))
 
 
+def count_products(model: bytes) -> dict[str, int]:
+    """{quantisable tensor: multiply-adds of the products that read it, for one row of it}."""
+    graph = onnx.load_model_from_string(model).graph
+    weights = _weights(graph)
+    found: Counter[str] = Counter()
+    for node in _products(graph, weights):
+        found[node.input[0]] += math.prod(weights[node.input[1]].dims)
+    return dict(found)
+
+
+def expose(model: bytes, tensors: Iterable[str]) -> bytes:
+    """The model with float32 tensors as further outputs, unless they are inputs or outputs already."""
+    proto = onnx.load_model_from_string(model)
+    known = {value.name for value in (*proto.graph.input, *proto.graph.output)}
+    for name in tensors:
+        if name not in known:
+            proto.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    data: bytes = proto.SerializeToString()
+    return data
+
+
 class RangeObserver:
     """Sees the inputs of a part, and keeps the ranges of its quantisable tensors.
 
@@ -69,12 +90,7 @@ class RangeObserver:
                 where="precision int8",
                 hint="Leave the precision at fp32: there is nothing to gain",
             )
-        proto = onnx.load_model_from_string(model)
-        known = {value.name for value in (*proto.graph.input, *proto.graph.output)}
-        for name in self._tensors:
-            if name not in known:
-                proto.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
-        self._session: Final = Session(proto.SerializeToString())
+        self._session: Final = Session(expose(model, self._tensors))
         self._seen: dict[str, tuple[float, float]] = {}
 
     def observe(self, feeds: Mapping[str, npt.NDArray[Any]]) -> None:

@@ -1,20 +1,25 @@
 """What the candidate network sees on requests of calibration: the ranges that 8-bit integers have to span.
 
+And what rounding each tensor costs on them.
+
 Axis letters: N candidates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 
 from recserve.network.quantise import Range, RangeObserver
+from recserve.network.sensitivity import Relief, measure_sensitivity
 from recserve.staging.draw import draw_columns, sample_columns
 from recserve.staging.pipeline import Pipeline, run_staged
 
 _REQUESTS: Final = 24
+_COMPARED: Final = 6
 _CANDIDATES: Final = 40
 _SEED: Final = 20260103
 
@@ -39,6 +44,26 @@ def calibrate(pipeline: Pipeline, samples: Mapping[str, Any] | None = None) -> t
     finally:
         runner.observe = None
     return observer.ranges
+
+
+def measure_relief(pipeline: Pipeline, ranges: Sequence[Range], samples: Mapping[str, Any] | None = None) -> Relief:
+    """Which of the calibrated tensors cost the quality most for what they save.
+
+    Args:
+        pipeline: exact.
+        ranges: as `calibrate` found them.
+        samples: as for `calibrate`.
+    """
+    seen: list[dict[str, Any]] = []
+    runner = pipeline.candidate.runner
+    # The stage writes its inputs into buffers that the next request overwrites.
+    runner.observe = lambda feeds: seen.append({name: array.copy() for name, array in feeds.items()})
+    try:
+        for columns in itertools.islice(_draw_requests(pipeline, samples), _COMPARED):
+            run_staged(pipeline, columns)
+    finally:
+        runner.observe = None
+    return Relief(measure_sensitivity(pipeline.split.candidate.model, ranges, seen))
 
 
 def _draw_requests(pipeline: Pipeline, samples: Mapping[str, Any] | None) -> Iterable[dict[str, list[Any]]]:

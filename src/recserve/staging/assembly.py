@@ -6,7 +6,7 @@ those tables, then for the network with both, so that what is published passed t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -17,17 +17,21 @@ from recserve.network.engine_choice import EngineOptions, Measured
 from recserve.network.engines import EngineChoice
 from recserve.network.model import Network
 from recserve.network.quantise import Range
+from recserve.network.sensitivity import Relief
 from recserve.network.split import SplitNetwork
-from recserve.staging.activation_ranges import calibrate
+from recserve.staging.activation_ranges import calibrate, measure_relief
 from recserve.staging.cuts import Cuts, NetworkInput, decide_cuts, match_inputs
 from recserve.staging.flat import FlatPipeline
 from recserve.staging.pipeline import Pipeline
 from recserve.staging.precision import AUTO, PARTS, Precision, Trial, narrow_table, words_to_try
 from recserve.staging.proof import Proof, prove
-from recserve.staging.quality import Quality, QualityCheck, QualityGate, find_misses
+from recserve.staging.quality import Quality, QualityCheck, QualityGate, admitted_share, find_misses
 from recserve.staging.score import Score
 from recserve.staging.tuning import is_gain, tune
 from recserve.tables.table import Table
+
+_MIXED_TRIALS: Final = 3
+"""Sets of tensors to round that are tried, where rounding all misses the gate: each takes an engine and a gate."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +152,8 @@ class _Search:
         self._exact: Final = exact
         self._wishes: Final = wishes
         self._say: Final = say
-        self._tuned: dict[str, Measured] = {"fp32": exact.measured}
+        self._tuned: dict[tuple[str, tuple[Range, ...]], Measured] = {("fp32", ()): exact.measured}
+        self._ranges: tuple[Range, ...] = ()
         self._narrowed: dict[tuple[str, str], Table] = {}
         self._trials: list[Trial] = []
 
@@ -162,23 +167,41 @@ class _Search:
         settled = replace(wished, **{part: "fp32" for part in PARTS if getattr(wished, part) == AUTO})
         found: Assembly | None = None
         for part in PARTS:
-            if getattr(wished, part) != AUTO:
-                continue
-            for word in words_to_try(part, self._exact.parts.tables, self._exact.cuts):
-                tried = self._try(replace(settled, **{part: word}), is_for_speed=part == "network")
-                if tried is not None:
-                    settled, found = tried.precision, tried
-                    break
+            tried = self._settle(part, settled) if getattr(wished, part) == AUTO else None
+            if tried is not None:
+                settled, found = tried.precision, tried
         if found is None:
-            found = self._exact if settled.is_exact else self._pass(self._build(settled))
+            found = self._exact if settled.is_exact else self._pass(settled)
         return replace(found, trials=tuple(self._trials))
 
-    def _try(self, precision: Precision, *, is_for_speed: bool) -> Assembly | None:
+    def _settle(self, part: str, settled: Precision) -> Assembly | None:
+        """The cheapest precision of a part that passes the gate, beside what is settled of the others."""
+        for word in words_to_try(part, self._exact.parts.tables, self._exact.cuts):
+            precision = replace(settled, **{part: word})
+            tried = self._try(precision, is_for_speed=part == "network")
+            if tried is not None:
+                return tried
+            is_rounded = precision.network == "int8"
+            mixed = self._try_mixed(precision, is_for_speed=part == "network") if is_rounded else None
+            if mixed is not None:
+                other = self._try(replace(settled, network="bf16"), is_for_speed=True) if part == "network" else None
+                return mixed if other is None else min(mixed, other, key=_least_us)
+        return None
+
+    def _try(self, precision: Precision, ranges: Sequence[Range] = (), *, is_for_speed: bool) -> Assembly | None:
+        """The model in a precision, where it passes; the trial is kept either way.
+
+        Args:
+            precision: of all parts.
+            ranges: of the tensors that an int8 network rounds; none: all that were calibrated.
+            is_for_speed: it also has to be measured faster than the exact model.
+        """
         words = ", ".join(f"{part} {word}" for part, word in precision.as_dict().items())
-        self._say(f"trying {words}")
         quality, problem, passed = None, "", None
+        left_out = self._left_out(ranges)
+        self._say(f"trying {words}" + (f" but for what reads {', '.join(left_out)}" if left_out else ""))
         try:
-            model = self._build(precision)
+            model = self._build(precision, ranges)
             if is_for_speed and not is_gain(model.measured, self._exact.measured):
                 problem = "is not faster than fp32"
             else:
@@ -187,16 +210,62 @@ class _Search:
                 passed = None if problem else replace(model, quality=quality)
         except ConfigError as error:
             problem = str(error)
-        self._trials.append(Trial(precision, quality, problem))
+        self._trials.append(Trial(precision, quality, problem, left_out))
         return passed
 
-    def _pass(self, model: Assembly) -> Assembly:
-        quality = self._check.check(_pipeline(model.parts, model.cuts, model.measured.choice))
-        self._trials.append(Trial(model.precision, quality, ""))
-        return replace(model, quality=quality)
+    def _try_mixed(self, precision: Precision, *, is_for_speed: bool) -> Assembly | None:
+        """An int8 network that leaves those products in floating-point that cost most quality for what they save.
 
-    def _build(self, precision: Precision) -> Assembly:
+        Called where rounding all of them missed the gate.
+        """
+        relief: Relief | None = None
+        for _ in range(_MIXED_TRIALS):
+            last = self._trials[-1].quality
+            if last is None or len(self._ranges) < 2:
+                return None
+            if relief is None:
+                self._say("measuring what each product costs in int8")
+                relief = measure_relief(self._exact_pipeline(), self._ranges, self._wishes.samples)
+            ranges = relief.next_set(admitted_share(last, self._wishes.gate))
+            if not ranges:
+                return None
+            tried = self._try(precision, ranges, is_for_speed=is_for_speed)
+            if tried is not None:
+                return tried
+        return None
+
+    def _left_out(self, ranges: Sequence[Range]) -> tuple[str, ...]:
+        kept = {name for name, _, _ in ranges}
+        return tuple(name for name, _, _ in self._ranges if name not in kept) if ranges else ()
+
+    def _pass(self, precision: Precision) -> Assembly:
+        """The model in precisions that were all asked for by name.
+
+        Raises:
+            ConfigError: it misses a threshold, with what was measured.
+        """
+        model = self._build(precision)
+        quality = self._check.measure(_pipeline(model.parts, model.cuts, model.measured.choice))
+        problem = find_misses(quality, self._wishes.gate)
+        self._trials.append(Trial(precision, quality, problem))
+        if not problem:
+            return replace(model, quality=quality)
+        mixed = self._try_mixed(precision, is_for_speed=False) if precision.network == "int8" else None
+        if mixed is None:
+            raise ConfigError(
+                problem,
+                code="quality_missed",
+                where="quality gate",
+                hint="Choose a precision nearer to fp32 for the network, the payload or the tables, or allow more",
+            )
+        return mixed
+
+    def _build(self, precision: Precision, ranges: Sequence[Range] = ()) -> Assembly:
         """The model in a precision of which no part is `auto`.
+
+        Args:
+            precision: of all parts.
+            ranges: of the tensors that an int8 network rounds; none: all that are calibrated.
 
         Raises:
             ConfigError: a table cannot hold its numbers in it, or no engine computes in it.
@@ -204,7 +273,7 @@ class _Search:
         exact = self._exact
         tables = {name: self._narrow(table, precision.table_word(name)) for name, table in exact.parts.tables.items()}
         cuts = exact.cuts.stored_in(precision.payload)
-        measured = self._tune(precision.network)
+        measured = self._tune(precision.network, ranges)
         return replace(
             exact, parts=replace(exact.parts, tables=tables), cuts=cuts, measured=measured, precision=precision
         )
@@ -215,15 +284,23 @@ class _Search:
             self._narrowed[key] = narrow_table(table, word)
         return self._narrowed[key]
 
-    def _tune(self, word: str) -> Measured:
+    def _tune(self, word: str, ranges: Sequence[Range]) -> Measured:
         """How the candidate part runs in a precision, measured once."""
-        if word not in self._tuned:
-            exact = self._exact
-            ranges: tuple[Range, ...] = ()
-            if word == "int8":
-                ranges = calibrate(_pipeline(exact.parts, exact.cuts, EngineChoice()), self._wishes.samples)
-            self._tuned[word] = tune(exact.parts.inputs, exact.parts.split, self._wishes.engine, word, ranges)
-        return self._tuned[word]
+        exact = self._exact
+        if word == "int8" and not self._ranges:
+            self._ranges = calibrate(self._exact_pipeline(), self._wishes.samples)
+        wanted = (tuple(ranges) or self._ranges) if word == "int8" else ()
+        if (word, wanted) not in self._tuned:
+            found = tune(exact.parts.inputs, exact.parts.split, self._wishes.engine, word, wanted)
+            self._tuned[word, wanted] = found
+        return self._tuned[word, wanted]
+
+    def _exact_pipeline(self) -> Pipeline:
+        return _pipeline(self._exact.parts, self._exact.cuts, EngineChoice())
+
+
+def _least_us(model: Assembly) -> float:
+    return min(model.measured.us.values())
 
 
 def _pipeline(parts: Parts, cuts: Cuts, choice: EngineChoice) -> Pipeline:

@@ -115,15 +115,19 @@ class Trial:
         precision: of every part.
         quality: as measured; None where it could not be built.
         problem: why it was not taken; empty where it was.
+        left_out: tensors of an int8 network whose products stayed floating-point, for what they cost in quality.
     """
 
     precision: Precision
     quality: Quality | None
     problem: str
+    left_out: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """For the manifest, as plain JSON values."""
         found: dict[str, Any] = {"precision": self.precision.as_dict(), "problem": self.problem}
+        if self.left_out:
+            found["left_out"] = list(self.left_out)
         return found if self.quality is None else found | {"quality": self.quality.as_dict()}
 
 

@@ -6,6 +6,7 @@ Axes: R records, one request of one candidate each.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -135,36 +136,27 @@ class QualityCheck:
             found = _measure_auc(self._rows, self._score.evaluate(want), self._score.evaluate(got))
         return Quality(len(self._requests), float(every.max(initial=0.0)), float(every.mean()), **found)
 
-    def check(self, approximate: Pipeline) -> Quality:
-        """What `measure` finds, where that passes.
-
-        Raises:
-            ConfigError: a threshold is missed, with what was measured.
-        """
-        quality = self.measure(approximate)
-        misses = find_misses(quality, self._gate)
-        if misses:
-            raise ConfigError(
-                misses,
-                code="quality_missed",
-                where="quality gate",
-                hint="Choose a precision nearer to fp32 for the network, the payload or the tables, or allow more",
-            )
-        return quality
-
 
 def find_misses(quality: Quality, gate: QualityGate) -> str:
     """What misses which threshold, in words; empty where all is within the gate."""
-    misses = []
-    if not quality.max_difference <= gate.max_difference:
-        misses.append(f"scores differ by {quality.max_difference:.4g}, allowed {gate.max_difference:g}")
-    for name, change, most in (
-        ("AUC", quality.auc_change, gate.max_auc_loss),
-        ("GAUC", quality.gauc_change, gate.max_gauc_loss),
-    ):
-        if change is not None and not -change <= most:
-            misses.append(f"{name} falls by {-change:.4g}, allowed {most:g}")
-    return "; ".join(misses)
+    return "; ".join(
+        f"{what} {measured:.4g}, allowed {most:g}"
+        for what, measured, most in _thresholds(quality, gate)
+        if not measured <= most
+    )
+
+
+def admitted_share(quality: Quality, gate: QualityGate) -> float:
+    """The error that the gate admits, as a share of what was measured, by the worst miss; 1 where nothing is missed."""
+    shares = (most / measured for _, measured, most in _thresholds(quality, gate) if not measured <= most)
+    return min((share if math.isfinite(share) else 0.0 for share in shares), default=1.0)
+
+
+def _thresholds(quality: Quality, gate: QualityGate) -> list[tuple[str, float, float]]:
+    """(words, measured, allowed) of what was measured."""
+    found = [("scores differ by", quality.max_difference, gate.max_difference)]
+    losses = (("AUC", quality.auc_change, gate.max_auc_loss), ("GAUC", quality.gauc_change, gate.max_gauc_loss))
+    return found + [(f"{name} falls by", -change, most) for name, change, most in losses if change is not None]
 
 
 def _relative(found: Mapping[str, F32], expected: Mapping[str, F32]) -> npt.NDArray[np.float64]:
