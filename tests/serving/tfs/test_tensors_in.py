@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recserve.serving.tfs.documents import Document
+from recserve.serving.overload.turn import CallCancelledError, Turn, enter_turn
+from recserve.serving.tfs.documents import Document, read_document
 from recserve.serving.tfs.errors import WireError
 from recserve.serving.tfs.tensors_in import decode_base64, exact_tensor, fast_tensor, read_inputs
 from recserve.signatures import DTYPES, TensorSpec, numpy_dtype
@@ -147,3 +148,39 @@ def test_many_rows_beside_a_literal_are_read() -> None:
     tensors, _ = read_inputs(Document({"instances": rows}, has_literals=True), specs)
     assert tensors["x"].tolist() == list(range(600))
     assert tensors["y"].tolist() == [b"true"] * 600
+
+
+@pytest.mark.parametrize("dtype", ["float32", "string"])
+def test_rows_that_are_read_one_by_one_end_with_the_time_of_the_call(dtype: str) -> None:
+    rows = b",".join([b'"a", [1]'] * 300)
+    turn = Turn()
+    turn.cancel()
+    enter_turn(turn)
+    try:
+        with pytest.raises(CallCancelledError):
+            read_inputs(read_document(b'{"instances": [' + rows + b"]}"), {"x": TensorSpec("x", dtype)})
+    finally:
+        enter_turn(None)
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.sampled_from([b'"a"', b'"\xff"', b'{"b64": "YQ=="}', b'{"b64": "YQ"}', b'{"b64": "Y"}', b'{"b64": 1}']))
+)
+def test_texts_of_every_form_are_read_as_one_by_one(entries: list[bytes]) -> None:
+    value = read_document(b'{"inputs": [' + b",".join(entries) + b"]}").members["inputs"]
+    fast = fast_tensor(value, "string", has_literals=False)
+    try:
+        exact = exact_tensor(value, "string")
+    except WireError:
+        assert fast is None
+    else:
+        assert fast is not None
+        assert fast.shape == exact.shape
+        assert fast.tolist() == exact.tolist()
+
+
+def test_rows_without_values_are_booleans_too() -> None:
+    tensor = fast_tensor([[], []], "bool", has_literals=False)
+    assert tensor is not None
+    assert (tensor.dtype, tensor.shape) == (np.bool_, (2, 0))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 from recserve.serving.examples import Example
 from recserve.serving.tfs.documents import Document
 from recserve.serving.tfs.errors import WireError
-from recserve.serving.tfs.tensors_in import decode_base64, is_base64
+from recserve.serving.tfs.tensors_in import check_time, decode_base64, is_base64
 from recserve.serving.tfs.values import json_type, show
 
 _INT64_END: Final = 1 << 63
+_CHUNK: Final = 256
+"""Examples between two looks at the time."""
+
 _KIND_NAMES: Final = {int: "int64", float: "float", bytes: "bytes"}
 
 
@@ -29,7 +33,13 @@ def read_examples(document: Document) -> list[Example]:
         raise _malformed(members, "Expecting 'examples' value to be an list/array")
     if not examples:
         raise _malformed(members, "'examples' value is an empty array")
-    return [{**context, **_read_example(example)} for example in examples]
+    return [{**context, **_read_example(example)} for example in _in_time(examples)]
+
+
+def _in_time(examples: list[Any]) -> Iterator[Any]:
+    for first in range(0, len(examples), _CHUNK):
+        check_time()
+        yield from examples[first : first + _CHUNK]
 
 
 def _malformed(members: dict[str, Any], problem: str) -> WireError:

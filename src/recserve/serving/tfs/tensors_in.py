@@ -18,6 +18,7 @@ import numpy as np
 import orjson
 
 from recserve.serving.json_tensors.lift import Block
+from recserve.serving.overload.turn import current_turn
 from recserve.serving.tfs.documents import Document, LiftedDocument
 from recserve.serving.tfs.errors import WireError
 from recserve.serving.tfs.values import TYPE_NAMES, json_type, show
@@ -113,6 +114,17 @@ def _malformed(members: dict[str, Any], problem: str) -> WireError:
     return WireError(f"JSON Value: {show(members)} {problem}")
 
 
+def check_time() -> None:
+    """Go on only while somebody waits: what is read exactly takes long, and others wait for this thread.
+
+    Raises:
+        CallCancelledError, DeadlineExceededError: nobody does.
+    """
+    turn = current_turn()
+    if turn is not None:
+        turn.check()
+
+
 # --- Columns ------------------------------------------------------------------------------------------------------
 
 
@@ -144,12 +156,14 @@ def _read_rows(rows: list[Any], specs: Mapping[str, TensorSpec], has_literals: b
         )
     are_named = _is_named(rows[0])
     columns = _named_columns(rows, specs) if are_named else {next(iter(specs)): rows}
-    if columns is not None:
+    is_odd = len(rows) > _CHUNK and not _is_read_fast(rows[:_CHUNK], specs, are_named)
+    if columns is not None and not is_odd:
         tensors = {name: fast_tensor(column, specs[name].dtype, has_literals) for name, column in columns.items()}
         if all(tensor is not None and tensor.ndim for tensor in tensors.values()):
             return {name: tensor for name, tensor in tensors.items() if tensor is not None}
     for first in range(0, len(rows) if len(rows) > _CHUNK else 0, _CHUNK):
         # Only to find the first wrong row without reading all before it exactly, which takes long.
+        check_time()
         begin = max(first, 1)
         chunk = rows[begin : first + _CHUNK]
         if not _is_read_fast([rows[0], *chunk], specs, are_named):
@@ -190,6 +204,8 @@ def _read_rows_exactly(
     only = next(iter(specs))
     required = {name for name, spec in specs.items() if not spec.is_optional}
     for index, row in rows:
+        if index % _CHUNK == 0:
+            check_time()
         where = f"Failed to process element: {index}"
         if _is_named(row) != are_named:
             expected, got = ("object", "list") if are_named else ("value/list", "object")
@@ -248,7 +264,7 @@ def fast_tensor(value: Any, dtype: str, has_literals: bool) -> Tensor | None:
     if dtype == "string":
         return _fast_strings(array)
     if dtype == "bool":
-        return array if kind == "b" else None
+        return array if kind == "b" else None if array.size else array.astype(np.bool_)
     return None if has_literals else _numbers_as(array, dtype)
 
 
@@ -274,12 +290,17 @@ def _packed(array: Tensor) -> Tensor:
 
 
 def _fast_strings(array: Tensor) -> Tensor | None:
+    """Texts and `{"b64": "..."}` as bytes; None where something else is among them."""
     flat = array.ravel().tolist()
-    if not set(map(type, flat)) <= {str}:
+    kinds = set(map(type, flat))
+    if not kinds <= {str, dict}:
         return None
     try:
-        array.reshape(-1)[:] = list(map(str.encode, flat))
-    except UnicodeEncodeError:
+        array.reshape(-1)[:] = [
+            decode_base64(entry) if isinstance(entry, dict) else entry.encode("utf-8", "surrogateescape")
+            for entry in flat
+        ]
+    except (UnicodeEncodeError, WireError):
         return None
     return array
 
