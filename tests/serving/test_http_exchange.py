@@ -219,6 +219,47 @@ def test_every_chunking_of_pipelined_requests_gives_the_same_answers(serving_of:
     drive(serving_of, work)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    asked=st.lists(st.tuples(st.sampled_from(["/direct", "/direct/b:x"]), st.sampled_from([0, 4, 5])), max_size=12),
+    data=st.data(),
+)
+def test_requests_with_known_heads_get_the_answers_that_a_parser_would_give(
+    serving_of: Any, asked: Any, data: Any
+) -> None:
+    bodies = [b"%04d" % n + b"x" * size if size else b"" for n, (_, size) in enumerate(asked)]
+    sent = [post(path, body) for (path, _), body in zip(asked, bodies, strict=True)]
+    pauses = data.draw(
+        st.lists(st.sampled_from(["none", "one", "cut", "join"]), min_size=len(sent), max_size=len(sent))
+    )
+
+    async def work(wire: Wire, app: App) -> None:
+        rest = b""
+        for one, pause in zip(sent, pauses, strict=True):
+            chunk = rest + one
+            kept = {"cut": 7, "join": len(chunk)}.get(pause, 0)
+            chunk, rest = chunk[: len(chunk) - kept], chunk[len(chunk) - kept :]
+            wire.receive(chunk)
+            if pause == "one":
+                await asyncio.sleep(0)
+        wire.receive(rest)
+        found = await settle(wire, len(asked))
+        assert found == [mark(path, body) for (path, _), body in zip(asked, bodies, strict=True)]
+        assert not app.through_asgi
+
+    drive(serving_of, work)
+
+
+def test_a_request_with_a_known_head_needs_no_parser(serving_of: Any) -> None:
+    async def work(wire: Wire, app: App) -> None:
+        wire.receive(post("/direct", b"abc"))
+        wire.protocol.parser = None
+        wire.receive(post("/direct", b"def"))
+        assert await settle(wire, 2) == [mark("/direct", b"abc"), mark("/direct", b"def")]
+
+    drive(serving_of, work)
+
+
 @pytest.mark.parametrize("at", [1, 7, 16, 130])
 def test_tensors_of_a_long_body_lie_at_even_addresses(serving_of: Any, at: int) -> None:
     import numpy as np

@@ -6,14 +6,15 @@ connection no task, no event and no message; all others go to the application.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from recserve.serving.body import Body
 
-Headers = list[tuple[bytes, bytes]]
+Headers = Sequence[tuple[bytes, bytes]]
 
 CLOSE: Final = (b"connection", b"close")
 JOINED_BYTES: Final = 16 << 10
@@ -68,16 +69,24 @@ class FindsRoutes(Protocol):
         """What answers POST requests to a path without percent signs and query; None where the application does."""
 
 
-def encode_head(reply: Reply, more: bytes, *, closes: bool) -> bytes:
+def encode_head(reply: Reply, request_id: str, more: bytes = b"", *, closes: bool) -> bytes:
     """The head of an answer.
 
     Args:
         reply: whose head it is.
+        request_id: of the request.
         more: further header lines, each with its end.
         closes: whether the connection takes no further request; headers of the reply that say so go unchanged.
     """
     status, body, headers = reply
-    lines = b"".join([b"%b: %b\r\n" % pair for pair in headers])
+    shown = request_id.encode("latin-1", "replace")
+    lines = _encode_lines(status, tuple(headers), closes)
+    return b"%bcontent-length: %d\r\nx-request-id: %b\r\n%b\r\n" % (lines, len(body), shown, more)
+
+
+@lru_cache(maxsize=256)
+def _encode_lines(status: int, headers: tuple[tuple[bytes, bytes], ...], closes: bool) -> bytes:
+    """The status line and the lines that answers have in common."""
     if closes and CLOSE not in headers:
-        lines += b"connection: close\r\n"
-    return b"%b%bcontent-length: %d\r\n%b\r\n" % (STATUS_LINE[status], lines, len(body), more)
+        headers = (*headers, CLOSE)
+    return STATUS_LINE[status] + b"".join([b"%b: %b\r\n" % pair for pair in headers])

@@ -15,10 +15,10 @@ from typing import Any, Final
 import orjson
 
 from recserve.errors import RecserveError
-from recserve.serving import observation
 from recserve.serving.body import Receive, Scope, Send
 from recserve.serving.dialects import App, Serving
 from recserve.serving.direct import DirectRoute, Reply
+from recserve.serving.http_head import TURN, Head, KnownHeads
 from recserve.serving.metrics_text import CONTENT_TYPE
 from recserve.serving.observation import Observation
 from recserve.serving.openapi import describe_port
@@ -66,13 +66,13 @@ class DirectTarget:
         self.gate, self.route, self.path, self.label = gate, route, path, f"POST {path}"
         self._target = http_target("POST", path)
 
-    def admit(self, seen: Observation, authorization: bytes) -> None:
+    def admit(self, seen: Observation, authorization: str) -> None:
         """Let a request pass.
 
         Raises:
             UnauthenticatedError, ForbiddenError: as `Guard.admit`.
         """
-        self.gate.oversight.admit(seen, self._target, authorization.decode("latin-1"))
+        self.gate.oversight.admit(seen, self._target, authorization)
 
 
 class Gate:
@@ -82,6 +82,7 @@ class Gate:
         serving: what every dialect shares.
         oversight: what watches its requests.
         dialect: of the port.
+        known_heads: of its direct routes.
     """
 
     def __init__(self, app: App, serving: Serving, dialect: str) -> None:
@@ -100,6 +101,7 @@ class Gate:
             del self._pages["/readyz"]
         self._document: bytes | None = None
         self._targets: dict[bytes, DirectTarget | None] = {}
+        self.known_heads = KnownHeads()
 
     def find_target(self, target: bytes) -> DirectTarget | None:
         """What answers POST requests to a target, as it came, without ASGI; None where the application does."""
@@ -120,15 +122,16 @@ class Gate:
             await self._app(scope, receive, send)
             return
         oversight, method, path = self.oversight, scope["method"], scope["path"]
-        request_id, authorization, traceparent = _read_headers(scope)
-        seen = oversight.begin(self.dialect, f"{method} {path}", request_id, traceparent)
-        observation.observe(seen)
+        head = Head(scope["headers"], path)
+        scope[TURN] = turn = head.begin_turn()
+        seen = self.begin(head, f"{method} {path}")
+        head.enter(turn, seen)
         answer = _answer_of(seen, send)
         try:
             page = self._pages.get(path) if method in ("GET", "HEAD") else None
             if oversight.is_guarded:
                 try:
-                    oversight.admit(seen, http_target(method, scope["raw_path"].decode("latin-1")), authorization)
+                    oversight.admit(seen, http_target(method, scope["raw_path"].decode("latin-1")), head.authorization)
                 except RecserveError as error:
                     await self._refuse(error, answer)
                     return
@@ -144,9 +147,13 @@ class Gate:
             seen.code = seen.code or _GONE
             oversight.finish(seen)
 
+    def begin(self, head: Head, label: str) -> Observation:
+        """Observe a request that has arrived; `label` is its method and path."""
+        return self.oversight.begin(self.dialect, label, head.request_id, head.traceparent)
+
     async def _refuse(self, error: RecserveError, send: Send) -> None:
         reply = self.refusal(error)
-        await _send(send, reply.status, _JSON, reply.body, reply.headers[1:])
+        await _send(send, reply.status, _JSON, reply.body, list(reply.headers[1:]))
 
     def refusal(self, error: RecserveError) -> Reply:
         """An error in the form of the dialect's errors."""
@@ -173,19 +180,6 @@ class Gate:
         if self._document is None:
             self._document = orjson.dumps(describe_port(self.dialect))
         return OK, _JSON, self._document
-
-
-def _read_headers(scope: Scope) -> tuple[str, str, str]:
-    """`X-Request-ID`, `Authorization` and `traceparent`; empty for those that are not there."""
-    request_id = authorization = traceparent = b""
-    for name, value in scope["headers"]:
-        if name == b"x-request-id":
-            request_id = value
-        elif name == b"authorization":
-            authorization = value
-        elif name == b"traceparent":
-            traceparent = value
-    return request_id.decode("latin-1"), authorization.decode("latin-1"), traceparent.decode("latin-1")
 
 
 def _answer_of(seen: Observation, send: Send) -> Send:

@@ -5,7 +5,7 @@ ever. Bodies have their limits in `body`. And a client that leaves while its pip
 
 A request that a direct route answers (see `direct`) becomes an `Exchange`; any other one becomes a task of the ASGI
 application, as Uvicorn has it. Both kinds take turns on one connection. A long body of the first kind is read from the
-socket right into its place.
+socket right into its place; a short request with the head of an earlier one needs no parser (see `KnownHeads`).
 """
 
 from __future__ import annotations
@@ -19,10 +19,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from recserve.serving.gate import Gate
 from recserve.serving.http_exchange import Exchange
+from recserve.serving.http_head import TURN, DirectHead
 from recserve.serving.messages import Limits
-
-TURN: Final = "recserve.turn"
-"""Key of a request's `Turn` in its ASGI scope: it is cancelled when the client leaves."""
 
 _THROWN_AWAY: Final = memoryview(bytearray(256 << 10))
 """Where bodies go that nobody reads."""
@@ -62,6 +60,9 @@ class _BoundedProtocol(HttpToolsProtocol):
     gates: Mapping[int, Gate]
 
     _gate: Gate | None = None
+    _is_between = True  # requests: what the parser reads next is the first byte of one
+    _begun = 0  # requests in this chunk
+    _new_head: DirectHead | None = None  # of the last of them, where a direct route answers it
     _is_in_head = True
     _is_new_head = False
     _head_bytes = 0
@@ -99,6 +100,28 @@ class _BoundedProtocol(HttpToolsProtocol):
         self._reader = None
 
     def data_received(self, data: bytes) -> None:
+        if not self._is_between or self._answering is not None or (gate := self._gate) is None:
+            self._parse(data)
+        elif (known := gate.known_heads.find(data)) is not None:
+            self._take(data, *known)
+        else:
+            self._begun, self._new_head = 0, None
+            self._parse(data)
+            if self._new_head is not None and self._begun == 1:
+                gate.known_heads.learn(data, self._new_head)
+
+    def _take(self, chunk: bytes, head: DirectHead, begin: int) -> None:
+        """Take a chunk that is one request, with the body from `begin` on, as the parser would."""
+        if self._head_timer is not None:
+            self._stop_timer()
+        self._is_in_head = False
+        exchange = Exchange(self, head)
+        self.cycle = exchange  # type: ignore[assignment] # it has what Uvicorn reads
+        exchange.feed(chunk[begin:])
+        if self._start(exchange):
+            exchange.go_on()
+
+    def _parse(self, data: bytes) -> None:
         super().data_received(data)
         answering: Any = self._answering
         if type(answering) is Exchange and not answering.response_complete:
@@ -117,6 +140,8 @@ class _BoundedProtocol(HttpToolsProtocol):
     # --- The parser's callbacks ---------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
+        self._is_between = False
+        self._begun += 1
         self._is_in_head = self._is_new_head = True
         self._head_bytes = 0
         self.url, self.headers, self.expect_100_continue = b"", [], False
@@ -124,13 +149,14 @@ class _BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._is_in_head = False
         self._stop_timer()
-        exchange = self._make_exchange()
-        if exchange is None:
+        self._new_head = head = self._read_head()
+        if head is None:
             self._begin_cycle()
             if not self.pipeline:
                 self._answering = self.cycle
             return
         before: Any = self.cycle
+        exchange = Exchange(self, head)
         self.cycle = exchange  # type: ignore[assignment] # it has what Uvicorn reads
         if before is None or before.response_complete:
             self._start(exchange)
@@ -146,12 +172,13 @@ class _BoundedProtocol(HttpToolsProtocol):
             cycle.feed(body)
 
     def on_message_complete(self) -> None:
+        self._is_between = True
         cycle: Any = self.cycle
         if type(cycle) is not Exchange:
             super().on_message_complete()
 
-    def _make_exchange(self) -> Exchange | None:
-        """An exchange for a request that a direct route answers; None for any other."""
+    def _read_head(self) -> DirectHead | None:
+        """The head of a request that a direct route answers; None for any other."""
         parser, gate, headers = self.parser, self._gate, self.headers
         if gate is None or parser.get_method() != b"POST":
             return None
@@ -165,7 +192,7 @@ class _BoundedProtocol(HttpToolsProtocol):
         if (size := int(length)) > self.max_body_bytes:
             return None
         keep_alive = parser.get_http_version() != "1.0" and parser.should_keep_alive()
-        return Exchange(self, target, headers, named=named, size=size, keep_alive=keep_alive)
+        return DirectHead(headers, target, size, keep_alive=keep_alive)
 
     def _begin_cycle(self) -> None:
         """Let Uvicorn have the request, as if it had seen it from its beginning."""
@@ -213,7 +240,7 @@ class _BoundedProtocol(HttpToolsProtocol):
             self.loop.call_soon(self._go_on, held)
 
     def _go_on(self, exchange: Exchange) -> None:
-        if self.transport.is_closing() or not exchange.is_started or self._reader is not None:
+        if self.transport.is_closing() or exchange.turn is None or self._reader is not None:
             return  # the reader of its body sees to it
         exchange.go_on()
         received: Any = self.cycle
@@ -223,7 +250,7 @@ class _BoundedProtocol(HttpToolsProtocol):
 
     def take_back(self) -> None:
         """Go on reading after a long body, of which the parser saw the beginning."""
-        self._reader = None
+        self._reader, self._is_between = None, True
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self.transport.set_protocol(self)

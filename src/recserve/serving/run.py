@@ -30,7 +30,7 @@ from recserve.serving.body import Receive, Scope, Send
 from recserve.serving.contract import OpenModel, RecordSink, ServedModel
 from recserve.serving.dialects import DEFAULT_DIALECT, DIALECTS, Companion, Port, Serving
 from recserve.serving.gate import Gate, gate
-from recserve.serving.http_protocol import TURN, bounded_protocol
+from recserve.serving.http_protocol import bounded_protocol
 from recserve.serving.inference import tensor_model
 from recserve.serving.lifecycle.lifecycle import Lifecycle
 from recserve.serving.lifecycle.options import LifecycleOptions
@@ -38,7 +38,6 @@ from recserve.serving.lifecycle.warmup import WarmUp
 from recserve.serving.messages import Limits
 from recserve.serving.metrics import RequestMetrics
 from recserve.serving.metrics_sources import watch_process
-from recserve.serving.overload.turn import enter_turn, read_turn
 from recserve.serving.oversight import Operations, Oversight
 from recserve.serving.rank_threads import RankThreads
 from recserve.serving.registry import Registry
@@ -46,7 +45,6 @@ from recserve.serving.repository import Repository
 from recserve.serving.service import RankService
 from recserve.serving.statistics import Statistics
 from recserve.serving.traffic.rollouts import Rollouts
-from recserve.serving.traffic.user import enter_user
 from recserve.serving.users import UserStore
 from recserve.serving.workers.crew import Crew
 from recserve.serving.workers.seat import Seat
@@ -359,9 +357,6 @@ class _Ports:
         self.gates = gates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope[TURN] = turn = read_turn(scope["headers"], scope["path"])
-        enter_turn(turn)
-        enter_user(scope["headers"])
         await self.gates[scope["server"][1]](scope, receive, send)
 
 
