@@ -53,7 +53,7 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["serve"], "Error: no bundle to serve. Name at least one bundle directory.\n"),
+        (["serve"], "Error: no model to serve. Name directories of models, or give --base or --model-config-file.\n"),
         (["serve", "x", "--port", "y"], "Error: --port: 'y' is no whole number\n"),
     ],
 )

@@ -43,7 +43,7 @@ class RecserveError(Exception):
 
     def _text(self) -> str:
         text = f"{self.where}: {self.problem}" if self.where else self.problem
-        return f"{text}. {self.hint}" if self.hint else text
+        return f"{text.removesuffix('.')}. {self.hint}" if self.hint else text
 
     def at(self, where: str) -> RecserveError:
         """The same error with an outer place in front: `feature 'a'` becomes `features.json: feature 'a'`."""

@@ -1,5 +1,6 @@
 import logging
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -89,3 +90,10 @@ def test_wrong_options_are_refused(tmp_path):
         RecordWriter(tmp_path, format="parket")
     with pytest.raises(ConfigError, match=r"queue_size is 0\. Give a number above 0."):
         RecordWriter(tmp_path, queue_size=0)
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError) as caught:
+        RecordWriter(tmp_path / "file" / "records")
+    assert str(caught.value) == f"{tmp_path / 'file' / 'records'}: records cannot be kept: Not a directory"

@@ -16,6 +16,8 @@ from recserve.serving.dialects import DIALECTS, Dialect, Port
 from recserve.serving.messages import Limits
 from recserve.serving.run import ServeOptions, ServerProcess, address_of, bind
 
+NOTHING_TO_SERVE = "no model to serve. Name directories of models, or give --base or --model-config-file."
+
 
 def test_a_server_stops_when_told_and_closes_its_rankers_and_records(
     serve: Any, make_ranker: Any, make_sink: Any
@@ -113,8 +115,8 @@ def test_the_same_version_from_two_bundles_ends_the_server(make_ranker: Any) -> 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"bundles": []}, "no bundle to serve. Name at least one bundle directory."),
-        ({"bundles": [], "ports": [Port("tfs", 0)]}, "no bundle to serve. Name at least one bundle directory."),
+        ({"bundles": []}, NOTHING_TO_SERVE),
+        ({"bundles": [], "ports": [Port("tfs", 0)]}, NOTHING_TO_SERVE),
         ({"ports": [Port("tfs", 1), Port("tfs", 2)]}, "dialect 'tfs' has two ports. Give each dialect one port."),
         ({"rank_threads": -1}, "rank_threads is -1. It is at least 0."),
         ({"max_waiting": 0}, "max_waiting is 0. It is at least 1."),

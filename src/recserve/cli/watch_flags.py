@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -33,9 +33,8 @@ RemotePoll = Annotated[float, typer.Option(min=0, help="The least seconds betwee
 Settle = Annotated[float, typer.Option(min=0, help="Seconds without a change after which a version counts as whole.")]
 DoneMarker = Annotated[str, typer.Option(metavar="FILE", help="File in a version that says that it is whole.")]
 Swap = Annotated[
-    str,
+    Literal["availability", "resource"],
     typer.Option(
-        metavar="KIND",
         help="availability: load the new version beside the old one; resource: unload the old one first.",
     ),
 ]
@@ -119,7 +118,7 @@ def lifecycle_options(flags: WatchFlags, watched: list[Path], network_threads: i
         poll_s=flags.poll,
         remote_poll_s=flags.remote_poll,
         arrival=Arrival(flags.settle, flags.done_marker),
-        swap=flags.swap,  # type: ignore[arg-type] # it is checked there
+        swap=flags.swap,
         load_threads=flags.load_threads,
         unload_threads=flags.unload_threads,
         is_nice=network_threads == 1,

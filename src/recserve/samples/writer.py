@@ -97,6 +97,9 @@ class RecordWriter:
         roll_records: records after which a file is complete.
         roll_seconds: age after which a file is complete, checked at least once per second.
 
+    Raises:
+        ConfigError: an argument is wrong, or the folder cannot be made.
+
     Attributes:
         written: records in files, complete or not.
         dropped: records that found the queue full, or came after `close`.
@@ -118,7 +121,10 @@ class RecordWriter:
             if value <= 0:
                 raise ConfigError(f"{name} is {value}", hint="Give a number above 0.")
         self.folder = Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"records cannot be kept: {error.strerror}", where=str(folder)) from None
         self.written = self.dropped = self.failed = 0
         self._format = format
         self._roll_records = roll_records

@@ -338,3 +338,36 @@ def test_a_configuration_that_another_worker_cannot_serve_is_nobodys(shelf: Any,
     shelf.wait(lambda: shelf.served("m") == [1])
     worker.stop(10)
     assert other.registry.close(10)
+
+
+def test_the_log_tells_once_what_a_model_waits_for(shelf: Any, caplog: pytest.LogCaptureFixture) -> None:
+    def told() -> list[str]:
+        return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+
+    place = shelf.folder / "n"
+    lifecycle = shelf.start(models=[ModelConfig("n", str(place))], arrival=Arrival(done_marker="DONE"))
+    shelf.wait(lambda: len(told()) == 1)
+    place.mkdir()
+    shelf.wait(lambda: len(told()) == 2)
+    folder = shelf.put(3, model="n")
+    shelf.wait(lambda: len(told()) == 3)
+    (folder / "DONE").touch()
+    assert lifecycle.wait_until_ready(60)
+    assert told() == [
+        f"Model 'n': the base directory {place} is not there or cannot be read; waiting for it",
+        f"Model 'n': the base directory {place} holds no version; a version's directory has a number for a name",
+        f"Model 'n': {place}: waiting until version 3 has arrived whole",
+    ]
+
+
+def test_a_version_may_come_while_it_is_there_or_not_looked_for_and_has_not_failed(shelf: Any) -> None:
+    shelf.put(1)
+    shelf.put(2, "bad")
+    lifecycle = shelf.start(retries=Retries(60.0, 1.0, 60.0), models=[config(shelf, policy=VersionPolicy("all"))])
+    shelf.wait(lambda: any(state.error for state in shelf.registry.states("m")))
+    looked_s = time.monotonic() - 10
+    assert lifecycle.may_come("m", 1, looked_s)
+    shelf.wait(lambda: not lifecycle.may_come("m", 2, looked_s))
+    assert not lifecycle.may_come("m", 3, looked_s)
+    assert lifecycle.may_come("m", 3, time.monotonic() + 10)
+    assert not lifecycle.may_come("other", 1, looked_s)

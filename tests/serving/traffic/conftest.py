@@ -39,12 +39,12 @@ class Scorer:
 class Stage:
     """A registry with versions 1, 2 and 3, and its rollouts."""
 
-    def __init__(self, state_dir: Path | None = None, crew: Crew | None = None) -> None:
+    def __init__(self, state_dir: Path | None = None, crew: Crew | None = None, wait_s: float = 0.0) -> None:
         self.registry = Registry()
         self.models = {version: Scorer(version, slope) for version, slope in ((1, 1.0), (2, 2.0), (3, -1.0))}
         for model in self.models.values():
             self.registry.publish(model)
-        self.rollouts = Rollouts(self.registry, state_dir, wait_s=0.0, crew=crew)
+        self.rollouts = Rollouts(self.registry, state_dir, wait_s=wait_s, crew=crew)
 
     def ask(self, user_id: str | None = None, count: int = 1) -> list[int]:
         """The versions that answer."""

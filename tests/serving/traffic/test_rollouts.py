@@ -196,3 +196,18 @@ def test_moves_under_traffic_lose_and_mix_nothing(stage: Any) -> None:
     for thread in threads:
         thread.join(10)
     assert problems == []
+
+
+def test_a_rollout_waits_for_no_version_that_cannot_come_and_tells_why(make_stage: Any) -> None:
+    stage = make_stage(wait_s=600.0)
+    stage.rollouts.may_come = lambda _name, version, _since_s: version != 9
+    stage.registry.begin("m", 9)
+    stage.registry.fail("m", 9, ConfigError("the graph is cut off", where="m/9"))
+    with pytest.raises(ConfigError) as caught:
+        stage.rollouts.set("m", Rollout(stable=1, canary=9))
+    assert str(caught.value) == (
+        "version 9 of model 'm' is not served: m/9: the graph is cut off. "
+        "Load it first, or put it into the model's base directory."
+    )
+    stage.rollouts.stop(10)
+    stage.registry.close(10)

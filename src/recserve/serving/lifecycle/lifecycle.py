@@ -116,6 +116,19 @@ class Lifecycle:
         with self._changed:
             return [watched.config for watched in self._models.values()]
 
+    def may_come(self, name: str, version: int, since_s: float) -> bool:
+        """Whether a version that is wanted since then and is not served yet may still be.
+
+        It may where its base directory was not looked at since, and else where it is there and its load has not failed.
+        """
+        with self._changed:
+            watched = self._models.get(name)
+            if watched is None or watched.looked_s is None:
+                return watched is not None
+            if watched.looked_s < since_s and self._options.poll_s > 0:
+                return True
+            return version in (watched.found or {}) and version not in watched.failures
+
     def reload_config(self, message: Any) -> None:
         """Take a checked `tensorflow.serving.ModelConfigList` in every worker, and keep it for the next start.
 
@@ -282,6 +295,7 @@ class Lifecycle:
                 with self._changed:
                     if watched.base is base:
                         watched.take(seen, time.monotonic())
+                        self._tell_want(watched)
             with self._changed:
                 if not watched.is_removed:
                     self._advance(watched)
@@ -303,6 +317,13 @@ class Lifecycle:
         if is_idle:
             self._registry.expect_no_longer(watched.config.base)
         self._set_labels(name)
+
+    def _tell_want(self, watched: Watched) -> None:
+        """Log what keeps the model from versions, when that changes."""
+        want = watched.want()
+        if want and want != watched.told:
+            _log.warning("Model %r: %s", watched.config.name, want)
+        watched.told = want
 
     def _submit(self, watched: Watched, version: int, place: str) -> None:
         self._registry.begin(watched.config.name, version)

@@ -40,6 +40,7 @@ class Watched:
         places: of the versions that were begun.
         failures: of the versions that could not be loaded.
         looked_s: when `look` was called last; None for never.
+        told: what `want` said when it was logged last.
         is_removed: whether the model is no longer served by this process.
     """
 
@@ -51,6 +52,7 @@ class Watched:
     places: dict[int, str] = field(default_factory=dict)
     failures: dict[int, Failure] = field(default_factory=dict)
     looked_s: float | None = None
+    told: str = ""
     is_removed: bool = False
 
     def is_due(self, now_s: float, options: LifecycleOptions) -> bool:
@@ -86,6 +88,17 @@ class Watched:
                 self._forget(version)
         for version in [v for v in self.failures if self.found is not None and v not in self.found]:
             self._forget(version)
+
+    def want(self) -> str:
+        """What keeps the model from versions that it could have, as the last look saw it; empty for nothing."""
+        if self.found is None:
+            return f"the base directory {self.config.base} is not there or cannot be read; waiting for it"
+        if not self.found:
+            return (
+                f"the base directory {self.config.base} holds no version; a version's directory has a number for a name"
+            )
+        late = ", ".join(str(version) for version in sorted(self.found.keys() - self.whole))
+        return f"{self.config.base}: waiting until version {late} has arrived whole" if late else ""
 
     def sync(self, registry: Registry, now_s: float) -> None:
         """Follow what happened elsewhere: closed versions, those that callers (un)loaded, and retries that are due."""

@@ -74,6 +74,10 @@ class Rollouts:
         wait_s: seconds that the versions of a new rollout have until they are served.
         crew: the workers that share the rollouts.
 
+    Attributes:
+        may_come: (model, version, monotonic time of the wish) → whether waiting for a version that is not served makes
+            sense.
+
     Raises:
         ConfigError: the kept file cannot be read.
     """
@@ -87,6 +91,7 @@ class Rollouts:
         self._pool = TallyPool(None if state_dir is None else state_dir / TALLIES)
         self._file = None if state_dir is None else state_dir / STATE_FILE
         self._wait_s = wait_s
+        self.may_come: Callable[[str, int, float], bool] = lambda *_: True
         self._active: Mapping[str, _Active] = {}
         self._pending: dict[str, Rollout] = {}
         self._lock = threading.RLock()
@@ -218,17 +223,21 @@ class Rollouts:
             with self._lock:
                 self._pending.pop(name, None)
         if missing:
+            states = self._registry.states(name)
+            reason = next((f": {s.error}" for s in states if s.version == missing[0] and s.error is not None), "")
             raise ConfigError(
-                f"version {missing[0]} of model {name!r} is not served",
+                f"version {missing[0]} of model {name!r} is not served{reason}",
                 code="version_not_served",
                 hint="Load it first, or put it into the model's base directory.",
             )
 
     def _wait_for(self, name: str, rollout: Rollout) -> list[int]:
-        end_s = time.monotonic() + self._wait_s
+        began_s = time.monotonic()
         while True:
             missing = sorted(v for v in rollout.versions() if not self._registry.is_available(name, v))
-            if not missing or time.monotonic() >= end_s or self._stopping.wait(0.02):
+            is_late = time.monotonic() - began_s >= self._wait_s
+            is_vain = not all(self.may_come(name, version, began_s) for version in missing)
+            if not missing or is_late or is_vain or self._stopping.wait(0.02):
                 return missing
 
     def _rollouts(self) -> dict[str, Rollout]:
