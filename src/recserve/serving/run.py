@@ -102,7 +102,9 @@ class ServeOptions:
     def __post_init__(self) -> None:
         may_start_empty = bool(self.ports) and all(port.kind.starts_empty for port in self.ports)
         if not self.bundles and self.lifecycle is None and not may_start_empty:
-            raise ConfigError("no bundle to serve", hint="Name at least one bundle directory.")
+            raise ConfigError(
+                "no model to serve", hint="Name directories of models, or give --base or --model-config-file."
+            )
         minimums = {
             "rank_threads": (self.rank_threads, 0),
             "max_waiting": (self.max_waiting, 1),
@@ -180,6 +182,7 @@ class ServerProcess:
         self._lifecycle: Lifecycle | None = None
         if watched is not None:
             self._lifecycle = Lifecycle(self._repository, watched, self._rollouts.held, self._crew)
+            self._rollouts.may_come = self._lifecycle.may_come
         self._failure: RecserveError | None = None
         self._server: _Server | None = None
 
