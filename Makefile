@@ -47,9 +47,9 @@ $(INSTALLED): pyproject.toml requirements/dev.lock
 demo: $(INSTALLED) ## Simulate a shop, train, build, serve and rank; ARGS='--data DIR' for MovieLens
 	$(BIN)/recserve demo $(ARGS)
 
-# A process a core, each with whole files: what a file's fixtures make is made once.
+# A process a core, each with whole files, in the order of tests/conftest.py: what a file's fixtures make is made once.
 test: $(INSTALLED) ## Run all tests (minutes; the first run compiles kernels); ARGS='tests/features -k hash' for some
-	$(BIN)/python -m pytest $(or $(ARGS),-n auto --maxprocesses 8 --dist loadfile --durations=15)
+	$(BIN)/python -m pytest $(or $(ARGS),-n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder --durations=15)
 
 # A round trip is skipped, with the reason, where its tool is absent; the closing lines say which ran.
 test-interop: $(INTEROP_INSTALLED) ## Hold importers and protocols to H2O, Spark, TensorFlow ... themselves (2 GB, Java 17)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import os
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from recserve.features.feature_set import FeatureSet
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
 
 # No deadline: the first example of a test may compile kernels. RECSERVE_EXAMPLES=2000 searches longer.
 # CI draws the same inputs each time, so that a red run is about the change; every other run draws new ones.
+# How long drawing takes is about the machine and what else it does, never about the test.
 settings.register_profile(
     "recserve",
     deadline=None,
     max_examples=int(os.environ.get("RECSERVE_EXAMPLES", "100")),
     print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
     derandomize="CI" in os.environ,
 )
 settings.load_profile("recserve")
@@ -33,6 +36,13 @@ settings.load_profile("recserve")
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
     """Name bytes after their argument: what a library packs may differ by process, and all must collect alike."""
     return argname if isinstance(val, bytes) else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first, then those with most tests, so that no process is left alone with a long one."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    count = Counter(item.path for item in items)
+    items.sort(key=lambda item: (item.path not in slow, -count[item.path]))  # stable: a file stays together
 
 
 def _folder(variable: str) -> Path:
