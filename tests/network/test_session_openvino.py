@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextvars
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from recserve.errors import ConfigError, RequestError
 from recserve.network import session_openvino
 from recserve.network.session import Session
 from recserve.network.session_openvino import OpenVinoSession, computes_in
+from recserve.network.stopping import Stoppable, StoppedError, enter_stoppable
 from recserve.rates import Rate
 
 
@@ -79,3 +83,54 @@ def test_a_machine_without_openvino_is_told(monkeypatch: pytest.MonkeyPatch) -> 
         assert not computes_in("bf16")
     finally:
         session_openvino._core.cache_clear()
+
+
+def chain(length: int, size: int = 128) -> bytes:
+    """Products of matrices, one after the other."""
+    names = ["x", *(f"h{n}" for n in range(length))]
+    nodes = [helper.make_node("MatMul", [a, "w"], [b]) for a, b in pairwise(names)]
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", size]) for name in (names[0], names[-1])]
+    weights = numpy_helper.from_array(np.eye(size, dtype=np.float32), "w")
+    graph = helper.make_graph(nodes, "g", value[:1], value[1:], [weights])
+    opset = helper.make_opsetid("", 18)
+    return bytes(helper.make_model(graph, opset_imports=[opset], ir_version=9).SerializeToString())
+
+
+def test_a_long_call_ends_when_its_work_is_stopped_and_the_session_goes_on() -> None:
+    session = OpenVinoSession(chain(64))
+    x = np.random.default_rng(3).normal(size=(2048, 128)).astype(np.float32)
+    session.run({"x": x})
+    assert session._is_long
+
+    def call(work: Stoppable) -> Any:
+        enter_stoppable(work)
+        return session.run({"x": x})
+
+    work = Stoppable()
+    stopper = threading.Timer(0.005, work.stop)
+    stopper.start()
+
+    def call_until_stopped() -> None:
+        for _ in range(1000):  # a machine may be quicker than the timer
+            contextvars.copy_context().run(call, work)
+
+    with pytest.raises(StoppedError, match="the call was stopped"):
+        call_until_stopped()
+    stopper.join()
+    session._is_long = True
+    found = contextvars.copy_context().run(call, Stoppable())
+    np.testing.assert_allclose(next(iter(found.values())), x, rtol=1e-5)
+
+
+def test_a_stop_that_comes_late_does_not_end_the_next_call() -> None:
+    cancelled: list[str] = []
+
+    class Request:
+        def cancel(self) -> None:
+            cancelled.append("cancel")
+
+    held = session_openvino._Held(Request())
+    held.cancel()
+    held.let_go()
+    held.cancel()
+    assert cancelled == ["cancel"]

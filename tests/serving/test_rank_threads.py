@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from recserve.errors import OverloadedError
+from recserve.network.stopping import StoppedError, current_stoppable
 from recserve.serving.overload.turn import (
     CallCancelledError,
     DeadlineExceededError,
@@ -260,3 +261,56 @@ def test_quick_work_does_not_wait_behind_long_work() -> None:
 
     asyncio.run(main())
     assert threads.close(5)
+
+
+def engine_call(begun: threading.Event, ended: threading.Event) -> None:
+    """What an engine does: it works until it is stopped."""
+    work, is_stopped = current_stoppable(), threading.Event()
+    assert work is not None
+    work.enter(is_stopped.set)
+    begun.set()
+    assert is_stopped.wait(10)
+    work.leave()
+    ended.set()
+    raise StoppedError("the call was stopped")
+
+
+def test_an_engine_call_ends_at_the_deadline_and_with_its_caller() -> None:
+    threads = RankThreads(1, max_waiting=8)
+
+    async def main() -> None:
+        begun, ended = threading.Event(), threading.Event()
+        with pytest.raises(DeadlineExceededError):
+            await under(Turn(0.05), threads, lambda: engine_call(begun, ended))
+        assert await asyncio.to_thread(ended.wait, 10)
+        begun, ended = threading.Event(), threading.Event()
+        left = under(Turn(), threads, lambda: engine_call(begun, ended))
+        assert await asyncio.to_thread(begun.wait, 10)
+        left.cancel()
+        assert await asyncio.to_thread(ended.wait, 10)
+        turn, begun = Turn(), threading.Event()
+        gone = under(turn, threads, lambda: engine_call(begun, ended))
+        assert await asyncio.to_thread(begun.wait, 10)
+        turn.cancel()
+        with pytest.raises(CallCancelledError):
+            await gone
+        assert await threads.run(lambda: current_stoppable() is not None)
+
+    asyncio.run(main())
+    assert threads.close(5)
+
+
+def test_posts_tell_what_the_threads_work_on() -> None:
+    threads, gate = RankThreads(1, max_waiting=8), threading.Event()
+
+    async def main() -> None:
+        first, entered = blocked(threads, gate)
+        await asyncio.to_thread(entered.wait)
+        assert [post.stuck_s(1e-9) > 0 for post in threads.posts] == [True]
+        assert [post.stuck_s(60) for post in threads.posts] == [0]
+        gate.set()
+        await first
+
+    asyncio.run(main())
+    assert threads.close(5)
+    assert [post.stuck_s(1e-9) for post in threads.posts] == [0]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 import threading
+from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
 import httpx
+import onnx.parser
 import pytest
 
 from recserve.errors import RequestError
+from recserve.plain_model import open_plain_model
 from recserve.serving.batching.model import BatchedModel
 from recserve.serving.batching.parameters import BatchingParameters
 from recserve.serving.dialects import Port
@@ -108,6 +112,53 @@ def test_a_long_list_ends_at_its_deadline_and_with_its_client(serve: Any, make_r
         assert ranker.parts < 1999
         text = client.get("/metrics").text
         assert 'recserve_refusals_total{protocol="recserve",reason="deadline_exceeded"} 1' in text
+
+
+ENDLESS = """<ir_version: 9, opset_import: ["": 18]>
+endless (float[N,1] x) => (float[N,1] y) {
+  most = ReduceMax <keepdims = 0> (x)
+  times = Cast <to = 7> (most)
+  go = Constant <value = bool {1}> ()
+  y = Loop <body = step (int64 i, bool on, float[N,1] h) => (bool on2, float[N,1] h2) {
+    on2 = Identity(on)
+    h2 = Neg(h)
+  }>
+    (times, go, x)
+}"""
+"""Changes the signs of its input as often as that says."""
+
+
+@pytest.mark.parametrize("batching", [None, BatchingParameters(4, num_batch_threads=1)])
+def test_one_long_call_of_a_plain_model_ends_at_its_deadline_and_with_its_client(
+    serve: Any, make_ranker: Any, tmp_path: Path, batching: BatchingParameters | None
+) -> None:
+    folder = tmp_path / "endless" / "1"
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(onnx.parser.parse_model(ENDLESS).SerializeToString())
+    options = {"open_ranker": open_plain_model, "batching": batching, "ports": [Port("tfs", 0)]}
+    path, forever = "/v1/models/endless:predict", b'{"instances":[[1e12]]}'
+    with serve({str(folder): make_ranker()}, **options) as server:
+        address = server.process.addresses["tfs"]
+
+        def is_idle() -> bool:
+            return not any(post.stuck_s(1e-9) for post in server.process._posts())
+
+        def answers() -> bool:
+            answer = httpx.post(address + path, json={"instances": [[3.0]]}, timeout=10)
+            return bool(answer.json() == {"predictions": [[-3.0]]})
+
+        assert answers()
+        late = httpx.post(address + path, content=forever, headers={"X-Request-Timeout-Ms": "50"}, timeout=10)
+        assert (late.status_code, late.json()["error"][:17]) == (504, "Deadline Exceeded")
+        wait_for(is_idle)
+        assert answers()
+        host, _, port = address.removeprefix("http://").rpartition(":")
+        with socket.create_connection((host, int(port)), timeout=10) as gone:
+            gone.sendall(b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (path.encode(), len(forever)))
+            gone.sendall(forever)
+            wait_for(lambda: not is_idle())
+        wait_for(is_idle)
+        assert answers()
 
 
 @pytest.mark.parametrize(("header", "value"), [("X-Request-Timeout-Ms", "soon"), ("X-Request-Priority", "urgent")])

@@ -79,6 +79,7 @@ def read_options(flags: ServeFlags) -> tuple[ServeOptions, list[Path]]:
         max_waiting=flags.max_waiting,
         max_wait_s=flags.max_wait,
         batching=read_batching(flags.batching_file) if flags.batching_file else batching,
+        stuck_s=flags.stuck_timeout,
         drain_s=flags.drain,
         allows_cross_origin=flags.cors,
         limits=Limits(flags.max_candidates, flags.max_body_bytes, flags.body_timeout),

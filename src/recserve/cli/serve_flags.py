@@ -57,6 +57,14 @@ HangTimeout = Annotated[
     float,
     typer.Option(min=0, help="Seconds without a sign of life after which a worker is replaced; 0 for never."),
 ]
+StuckTimeout = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        help="Seconds that a thread may work on after nobody waits for it; then the process is not ready, and a worker "
+        "is replaced. 0 for ever.",
+    ),
+]
 RankThreads = Annotated[
     int, typer.Option(min=0, help="Requests answered at once; 0 answers on the event loop, which then waits.")
 ]
@@ -99,6 +107,7 @@ class ServeFlags(WatchFlags, OperationFlags):
     port: OwnPort = 8501
     workers: Workers = 1
     hang_timeout: HangTimeout = 30.0
+    stuck_timeout: StuckTimeout = 60.0
     threads: Threads = 1
     rank_threads: RankThreads = 1
     max_waiting: MaxWaiting = 256

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy.typing as npt
 
 from recserve.errors import ConfigError, RequestError
+from recserve.network.stopping import Stoppable, StoppedError, current_stoppable, stopped
 
 Array = npt.NDArray[Any]
+
+_FATAL: Final = 4
+"""What ONNX Runtime logs of a call that may be stopped: its errors are raised, and need no line in the log."""
 
 _PROVIDERS: Final = {
     "onnxruntime": ("CPUExecutionProvider",),
@@ -39,7 +44,7 @@ class Slot:
 
 
 class Session:
-    """One loaded graph. Calls from several threads are safe.
+    """One loaded graph. Calls from several threads are safe; `Stoppable` work ends between two nodes of the graph.
 
     Args:
         model: a serialised ONNX model, or the path of one, which may keep its weights in files beside it.
@@ -76,6 +81,7 @@ class Session:
         self.inputs: tuple[str, ...] = tuple(i.name for i in self._session.get_inputs())
         self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
         self._names = list(self.outputs)
+        self._options = onnxruntime.RunOptions
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Evaluate the graph.
@@ -85,8 +91,28 @@ class Session:
 
         Returns:
             One array per output.
+
+        Raises:
+            StoppedError: the work of this thread was stopped.
         """
-        return dict(zip(self._names, self._session.run(self._names, feeds), strict=True))
+        work = current_stoppable()
+        results = self._session.run(self._names, feeds) if work is None else self._run_for(work, self._names, feeds)
+        return dict(zip(self._names, results, strict=True))
+
+    def _run_for(self, work: Stoppable, names: Sequence[str], feeds: Mapping[str, Array]) -> list[Array]:
+        """Evaluate outputs for work that may be stopped meanwhile."""
+        options = self._options()
+        options.log_severity_level = _FATAL
+        work.enter(partial(setattr, options, "terminate", True))
+        try:
+            results: list[Array] = self._session.run(names, feeds, options)
+        except Exception as error:
+            if work.is_stopped:
+                raise stopped() from error
+            raise
+        finally:
+            work.leave()
+        return results
 
     def slots(self) -> tuple[tuple[Slot, ...], tuple[Slot, ...]]:
         """The inputs (with those that the graph has values for, last) and the outputs, as the file declares them."""
@@ -104,9 +130,15 @@ class Session:
 
         Raises:
             RequestError: the graph refuses the tensors: their rank, a size, or what an op makes of them.
+            StoppedError: the work of this thread was stopped.
         """
+        work = current_stoppable()
         try:
+            if work is not None:
+                return self._run_for(work, names, dict(feeds))
             results: list[Array] = self._session.run(names, dict(feeds))
+        except StoppedError:
+            raise
         except Exception as error:
             text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise RequestError(f"the model refuses the inputs: {text}", code="model_refuses") from error

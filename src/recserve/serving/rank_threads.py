@@ -14,10 +14,12 @@ from math import inf
 from time import monotonic, perf_counter, thread_time
 from typing import Any, Final, TypeVar
 
-from recserve.errors import OverloadedError
+from recserve.errors import OverloadedError, RequestError
+from recserve.network.stopping import StoppedError, enter_stoppable
 from recserve.serving import observation
 from recserve.serving.overload.pace import Pace
 from recserve.serving.overload.queue import QueueLimits, TurnQueue
+from recserve.serving.overload.stuck import Post
 from recserve.serving.overload.turn import DeadlineExceededError, Turn, current_turn
 
 T = TypeVar("T")
@@ -53,7 +55,16 @@ class _Job:
 
     def expire(self) -> None:
         """The deadline has passed, and nobody waits any longer."""
+        self.turn.stop()
         self.settle(None, DeadlineExceededError("Deadline Exceeded", hint="Give more time, or ask for less."))
+
+
+class _Here(threading.local):
+    """Of each thread: what it works on, and whether that is work that goes in between."""
+
+    def __init__(self) -> None:
+        self.is_on = False
+        self.post = Post(threading.current_thread())
 
 
 class RankThreads:
@@ -66,16 +77,21 @@ class RankThreads:
         threads: how many; 0 runs the work inline, on the event loop.
         max_waiting: jobs that may wait for a thread; one more is refused, or makes a less urgent one be refused.
         max_wait_s: seconds that a job may wait.
+
+    Attributes:
+        posts: what each thread works on.
     """
 
     def __init__(self, threads: int, max_waiting: int, max_wait_s: float = inf) -> None:
         self._queue: TurnQueue[_Job] = TurnQueue(QueueLimits(max_waiting, max_wait_s), _refuse)
         self._pace = Pace()
         self._count = threads
-        self._nested = threading.local()
+        self._nested = _Here()
         self._threads = [
-            threading.Thread(target=self._work, name=f"recserve-rank-{i}", daemon=True) for i in range(threads)
+            threading.Thread(target=self._work, args=(i,), name=f"recserve-rank-{i}", daemon=True)
+            for i in range(threads)
         ]
+        self.posts: tuple[Post, ...] = tuple(map(Post, self._threads))
         for thread in self._threads:
             thread.start()
 
@@ -97,9 +113,13 @@ class RankThreads:
             else:
                 future.set_exception(error)
 
-        job = self.start(work, current_turn() or Turn(), done, loop)
+        turn = current_turn() or Turn()
+        job = self.start(work, turn, done, loop)
         try:
             return await future
+        except asyncio.CancelledError:
+            turn.cancel()
+            raise
         finally:
             if job is not None:
                 job.is_over = True  # also where the caller was cancelled
@@ -146,7 +166,7 @@ class RankThreads:
             DeadlineExceededError, CallCancelledError: nobody waits for the long work any longer.
         """
         turn = current_turn()
-        if turn is None or getattr(self._nested, "is_on", False):
+        if turn is None or self._nested.is_on:
             return
         turn.check()
         max_bytes = (turn.size_bytes or 0) // _SMALLER
@@ -157,6 +177,7 @@ class RankThreads:
                 self._finish(job)
         finally:
             self._nested.is_on = False
+            self._nested.post.resume(self._nested.post.begin())  # it goes on
 
     def waiting(self) -> int:
         """Jobs that wait for a thread."""
@@ -183,7 +204,13 @@ class RankThreads:
             observation.end_work()
             pace.learn(turn, perf_counter() - begin_s, thread_time() - cpu_s if is_sample else None)
 
-    def _work(self) -> None:
+    def _run_stoppably(self, job: _Job) -> Any:
+        """Run a job, whose engine calls end when its turn is stopped, in its own context."""
+        enter_stoppable(job.turn)
+        return self._run_here(job.work, job.turn)
+
+    def _work(self, number: int) -> None:
+        self._nested.post = self.posts[number]
         while (job := self._queue.take()) is not None:
             if not self._finish(job):
                 return
@@ -193,13 +220,19 @@ class RankThreads:
         if job.is_over:
             return True
         result, error = None, None
+        post = self._nested.post
+        before = post.begin(job.turn)
         try:
             job.turn.check()
             if (late := self._queue.is_late(job, self._pace.expected_s(job.turn))) is not None:
                 raise late
-            result = job.context.run(self._run_here, job.work, job.turn)
+            result = job.context.run(self._run_stoppably, job)
+        except StoppedError as caught:
+            error = _reason(job.turn, caught)
         except Exception as caught:  # it is raised where the work is awaited
             error = caught
+        finally:
+            post.resume(before)
         return _hand_over(job, result, error)
 
 
@@ -209,6 +242,15 @@ def _hand_over(job: _Job, result: object, error: Exception | None) -> bool:
     except RuntimeError:  # the loop has ended, and with it whoever waited
         return False
     return True
+
+
+def _reason(turn: Turn, error: StoppedError) -> Exception:
+    """Why the work for a turn was stopped."""
+    try:
+        turn.check()
+    except RequestError as reason:
+        return reason
+    return error
 
 
 def _refuse(job: _Job, error: OverloadedError) -> None:

@@ -38,6 +38,7 @@ from recserve.serving.lifecycle.warmup import WarmUp
 from recserve.serving.messages import Limits
 from recserve.serving.metrics import RequestMetrics
 from recserve.serving.metrics_sources import watch_process
+from recserve.serving.overload.stuck import STUCK_S, Post, StuckWatch
 from recserve.serving.oversight import Operations, Oversight
 from recserve.serving.rank_threads import RankThreads
 from recserve.serving.registry import Registry
@@ -71,6 +72,7 @@ class ServeOptions:
         rank_threads: requests that are ranked at once; 0 ranks on the event loop.
         max_waiting: requests that may wait for a rank thread.
         max_wait_s: seconds that one may wait; one that would wait longer is refused at once.
+        stuck_s: seconds that a thread may work on after nobody waits for it; then the process is not ready. 0 for ever.
         drain_s: seconds that running requests have to end after SIGTERM or SIGINT.
         allows_cross_origin: whether web pages of other origins may call the TensorFlow Serving routes.
         limits: what one request may ask for.
@@ -89,6 +91,7 @@ class ServeOptions:
     rank_threads: int = 1
     max_waiting: int = 256
     max_wait_s: float = 2.0
+    stuck_s: float = STUCK_S
     drain_s: float = 10.0
     allows_cross_origin: bool = False
     limits: Limits = field(default_factory=Limits)
@@ -109,6 +112,7 @@ class ServeOptions:
             "rank_threads": (self.rank_threads, 0),
             "max_waiting": (self.max_waiting, 1),
             "max_wait_s": (self.max_wait_s, 0),
+            "stuck_s": (self.stuck_s, 0),
             "drain_s": (self.drain_s, 0),
             "max_candidates": (self.limits.max_candidates, 1),
             "max_body_bytes": (self.limits.max_body_bytes, 1),
@@ -172,6 +176,7 @@ class ServerProcess:
             warm_up = replace(warm_up, observe=self._oversight.metrics.observe_warmup)
         self._repository = Repository(self._registry, self._open, warm_up, self._crew)
         self._threads: RankThreads | None = None
+        self._stuck = StuckWatch(self._posts, options.stuck_s, self._crew.complain)
         self._batches = None if options.batching is None else BatchQueue(options.batching)
         if self._batches is not None:
             self._oversight.metrics.add_source(self._batches.metrics.families)
@@ -214,8 +219,10 @@ class ServerProcess:
                 self._announce()
             else:
                 threading.Thread(target=self._load_and_announce, name="recserve-load", daemon=True).start()
+            self._stuck.start()
             server.run(listeners)
         finally:
+            self._stuck.stop()
             stop_companions(companions, options.drain_s)
             for listener in listeners:
                 listener.close()
@@ -277,7 +284,10 @@ class ServerProcess:
         if self._lifecycle is not None:
             is_loaded = is_loaded and self._lifecycle.is_ready()
         is_open = self._server is not None and not self._server.should_exit
-        return is_loaded and is_open and self._is_complete
+        return is_loaded and is_open and self._is_complete and not self._stuck.is_stuck()
+
+    def _posts(self) -> list[Post]:
+        return [post for source in (self._threads, self._batches) if source is not None for post in source.posts]
 
     def _load(self) -> bool:
         """Load the models; whether all of them are served now."""

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from recserve.errors import OverloadedError
+from recserve.network.stopping import StoppedError, current_stoppable, enter_stoppable
 from recserve.serving.batching.parameters import BatchingParameters
 from recserve.serving.batching.queue import BatchQueue
-from recserve.serving.overload.turn import DeadlineExceededError, Turn, enter_turn
+from recserve.serving.overload.turn import CallCancelledError, DeadlineExceededError, Turn, enter_turn
 
 
 def together(calls: list[Callable[[], Any]]) -> list[Any]:
@@ -114,4 +115,66 @@ def test_a_call_whose_time_is_over_is_in_no_batch() -> None:
     blocker.join(10)
     assert isinstance(results[0], DeadlineExceededError)
     assert (results[1], ran) == (2, [[0], [2]])
+    batches.close()
+
+
+def test_a_batch_ends_when_nobody_waits_for_any_of_its_calls() -> None:
+    begun, is_stopped = threading.Event(), threading.Event()
+    batches = BatchQueue(BatchingParameters(2, 30.0, 10, 1))
+    turns = [Turn(), Turn()]
+
+    def run(tasks: list[int]) -> list[int]:
+        work = current_stoppable()
+        assert work is not None
+        work.enter(is_stopped.set)
+        begun.set()
+        assert is_stopped.wait(10)
+        raise StoppedError("the call was stopped")
+
+    def call(turn: Turn) -> int:
+        enter_turn(turn)
+        enter_stoppable(turn)
+        answer: int = batches.submit("key", 0, 1, run)
+        return answer
+
+    results: list[Any] = []
+    waiting = threading.Thread(target=lambda: results.extend(together([lambda t=t: call(t) for t in turns])))
+    waiting.start()
+    assert begun.wait(10)
+    turns[0].cancel()
+    assert not is_stopped.wait(0.05)  # the other one still waits
+    turns[1].stop()  # a timer may be early: its turn has not ended yet
+    waiting.join(10)
+    assert [type(result) for result in results] == [CallCancelledError, StoppedError]
+    assert is_stopped.is_set()
+    batches.close()
+
+
+def test_a_call_that_leaves_before_its_batch_runs_does_not_end_it() -> None:
+    batches = BatchQueue(BatchingParameters(2, 30.0, 10, 1))
+    gone, ran = Turn(), list[list[int]]()
+
+    def run(tasks: list[int]) -> list[int]:
+        work = current_stoppable()
+        assert work is not None
+        assert not work.is_stopped
+        ran.append(tasks)
+        return tasks
+
+    def call(task: int, turn: Turn) -> int:
+        enter_turn(turn)
+        enter_stoppable(turn)
+        answer: int = batches.submit("key", task, 1, run)
+        return answer
+
+    results: list[Any] = []
+    first = threading.Thread(target=lambda: results.extend(together([lambda: call(1, gone)])))
+    first.start()
+    while not batches._batches:
+        pass
+    gone.cancel()
+    first.join(10)
+    assert isinstance(results[0], CallCancelledError)
+    assert together([lambda: call(2, Turn())]) == [2]
+    assert ran == [[2]]
     batches.close()

@@ -10,8 +10,10 @@ from time import monotonic
 from typing import Any
 
 from recserve.errors import OverloadedError, RequestError
+from recserve.network.stopping import Stoppable, current_stoppable, enter_stoppable, stopped
 from recserve.serving.batching.parameters import BatchingParameters
 from recserve.serving.metrics_batches import BatchMetrics
+from recserve.serving.overload.stuck import Post
 from recserve.serving.overload.turn import Turn, current_turn
 
 Task = Any
@@ -22,6 +24,7 @@ Task = Any
 class _Call:
     task: Task
     rows: int
+    batch: _Batch
     turn: Turn | None = field(default_factory=current_turn)
     is_over: threading.Event = field(default_factory=threading.Event)
     result: Any = None
@@ -37,6 +40,14 @@ class _Call:
             self.is_over.set()
         return self.error is None
 
+    def leave(self) -> None:
+        """Its caller is gone: wait no longer, and end the batch that nobody else waits for."""
+        if self.is_wanted():
+            self.error = stopped()
+        self.is_over.set()
+        if self.batch.is_taken and all(call.is_over.is_set() for call in self.batch.calls):
+            self.batch.work.stop()
+
 
 @dataclass(eq=False)
 class _Batch:
@@ -45,6 +56,8 @@ class _Batch:
     opened_s: float
     calls: list[_Call] = field(default_factory=list)
     rows: int = 0
+    work: Stoppable = field(default_factory=Stoppable)
+    is_taken: bool = False
 
 
 class BatchQueue:
@@ -55,6 +68,7 @@ class BatchQueue:
 
     Attributes:
         metrics: what was batched so far.
+        posts: what each thread works on.
     """
 
     def __init__(self, parameters: BatchingParameters) -> None:
@@ -64,9 +78,10 @@ class BatchQueue:
         self._changed = threading.Condition()
         self._is_closed = False
         self._threads = [
-            threading.Thread(target=self._work, name=f"recserve-batch-{number}", daemon=True)
+            threading.Thread(target=self._work, args=(number,), name=f"recserve-batch-{number}", daemon=True)
             for number in range(parameters.num_batch_threads)
         ]
+        self.posts: tuple[Post, ...] = tuple(map(Post, self._threads))
         for thread in self._threads:
             thread.start()
 
@@ -81,9 +96,8 @@ class BatchQueue:
 
         Raises:
             OverloadedError: too many batches wait, or the queue is closed.
-            DeadlineExceededError, CallCancelledError: the caller's time was over before the batch ran.
+            DeadlineExceededError, CallCancelledError: the caller's time was over before the batch had run.
         """
-        call = _Call(task, rows)
         with self._changed:
             batch = next((b for b in reversed(self._batches) if b.key == key), None)
             if batch is None or batch.rows + rows > self.parameters.rows:
@@ -95,10 +109,16 @@ class BatchQueue:
                         code="batch_queue_full",
                     )
                 self._batches.append(batch := _Batch(key, run, monotonic()))
-            batch.calls.append(call)
+            batch.calls.append(call := _Call(task, rows, batch))
             batch.rows += rows
             self._changed.notify()
-        call.is_over.wait()
+        work = current_stoppable()
+        if work is None:
+            call.is_over.wait()
+        else:
+            work.enter(call.leave)
+            call.is_over.wait()
+            work.leave()
         if call.error is not None:
             raise call.error
         return call.result
@@ -111,15 +131,19 @@ class BatchQueue:
         for thread in self._threads:
             thread.join()
 
-    def _work(self) -> None:
+    def _work(self, number: int) -> None:
+        post = self.posts[number]
         while (batch := self._take()) is not None:
             calls = [call for call in batch.calls if call.is_wanted()]
             if not calls:
                 continue
+            enter_stoppable(batch.work)
+            before = post.begin(*[call.turn for call in calls if call.turn is not None])
             try:
                 results = batch.run([call.task for call in calls])
             except BaseException as caught:  # it is raised where the calls wait
                 results = [caught] * len(calls)
+            post.resume(before)
             for call, result in zip(calls, results, strict=True):
                 if isinstance(result, BaseException):
                     call.error = result
@@ -137,6 +161,7 @@ class BatchQueue:
                     left_s = batch.opened_s + self.parameters.batch_timeout_s - now_s
                     if left_s <= 0 or batch.rows >= self.parameters.rows or self._is_closed:
                         self._batches.remove(batch)
+                        batch.is_taken = True  # nobody joins it any longer
                         self.metrics.waited(now_s - batch.opened_s)
                         return batch
                     wait_s = left_s if wait_s is None else min(wait_s, left_s)

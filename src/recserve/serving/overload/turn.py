@@ -13,6 +13,7 @@ from time import monotonic, perf_counter_ns
 from typing import Final
 
 from recserve.errors import RequestError, suggest
+from recserve.network.stopping import Stoppable
 
 MAX_TIMEOUT_MS: Final = 86_400_000
 """A day; a longer timeout is none."""
@@ -49,8 +50,8 @@ class Priority(IntEnum):
 _PRIORITIES: Final = {priority.name.lower(): priority for priority in Priority}
 
 
-class Turn:
-    """One call from its arrival to its answer.
+class Turn(Stoppable):
+    """One call from its arrival to its answer. The engine call that a rank thread is in for it ends when it is stopped.
 
     Args:
         remaining_s: seconds until the caller's deadline; None where there is none.
@@ -63,7 +64,7 @@ class Turn:
         arrived_ns: when the call arrived, by `perf_counter_ns`.
     """
 
-    __slots__ = ("_expires_s", "_is_cancelled", "arrived_ns", "kind", "priority", "problem", "size_bytes")
+    __slots__ = ("_cancelled_s", "_expires_s", "arrived_ns", "kind", "priority", "problem", "size_bytes")
 
     def __init__(
         self,
@@ -74,14 +75,21 @@ class Turn:
         kind: str = "",
         problem: RequestError | None = None,
     ) -> None:
+        super().__init__()
         self.arrived_ns = perf_counter_ns()
         self.priority, self.size_bytes, self.kind, self.problem = priority, size_bytes, kind, problem
         self._expires_s = None if remaining_s is None else monotonic() + remaining_s
-        self._is_cancelled = False
+        self._cancelled_s: float | None = None
 
     def cancel(self) -> None:
-        """Say that nobody waits for the answer any longer; from any thread."""
-        self._is_cancelled = True
+        """Say that nobody waits for the answer any longer, and stop what is done for it; from any thread."""
+        self._cancelled_s = monotonic()
+        self.stop()
+
+    def over_s(self) -> float:
+        """When its caller went away or its deadline is, by `monotonic`; infinite where neither is known."""
+        ends = [moment for moment in (self._cancelled_s, self._expires_s) if moment is not None]
+        return min(ends, default=inf)
 
     def remaining_s(self) -> float:
         """Seconds until the deadline, infinite where there is none; negative after it."""
@@ -95,7 +103,7 @@ class Turn:
             DeadlineExceededError: its deadline has passed.
             RequestError: its wishes cannot be read.
         """
-        if self._is_cancelled:
+        if self._cancelled_s is not None:
             raise CallCancelledError("the call was cancelled")
         if self._expires_s is not None and monotonic() >= self._expires_s:
             raise DeadlineExceededError("Deadline Exceeded", hint="Give more time, or ask for less.")

@@ -180,6 +180,11 @@ class Crew:
                 return None
         return handler(order.content)
 
+    def complain(self, problem: str) -> None:
+        """Let the supervisor replace this worker, while it still answers what it can."""
+        if self._send is not None:
+            self._send("stuck", problem)
+
     # --- Signs of life ----------------------------------------------------------------------------------------------
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -78,8 +78,8 @@ class Supervisor:
 
     The first worker starts alone, so that kernels are compiled once; the others follow when it is ready. One that ends
     is started again, at first at once, then after doubling delays. One that fails before all were ready ends the
-    server. One that gives no sign of life is killed, and started again. What one worker asks all to do, all do, also
-    those that start later.
+    server. One that gives no sign of life is killed, and started again; one that says that it is stuck is replaced.
+    What one worker asks all to do, all do, also those that start later.
 
     Args:
         count: how many workers, at least 1.
@@ -236,6 +236,8 @@ class Supervisor:
                 self._book.ask(worker, *content)
             case "done":
                 self._book.hear(worker, *content)
+            case "stuck":
+                self._replace_stuck(worker, content)
             case "ready":
                 worker.ready_s = monotonic()
                 self._promote(worker)
@@ -244,6 +246,13 @@ class Supervisor:
                 self._begin_stop()
             case _:
                 _log.error("Worker %d could not start: %s", worker.number, content)
+
+    def _replace_stuck(self, worker: _Worker, problem: str) -> None:
+        """Plan the replacement of a worker that has a thread less; it serves until its successor is ready."""
+        number = worker.number
+        if self._slots[number].current is worker and number not in self._replacing and not self._is_stopping:
+            _log.error("Worker %d is stuck and will be replaced: %s", number, problem)
+            self._replacing.append(number)
 
     def _promote(self, worker: _Worker) -> None:
         slot = self._slots[worker.number]
@@ -300,7 +309,7 @@ class Supervisor:
         asked, self._asked = self._asked, []
         for number in asked:
             if number == signal.SIGHUP:
-                self._replacing = self._replacing or list(range(len(self._slots)))
+                self._replacing += [n for n in range(len(self._slots)) if n not in self._replacing]
             elif self._is_stopping:  # asked twice
                 for worker in self._workers():
                     worker.process.kill()

@@ -22,8 +22,8 @@ COMPLETE: Final = "complete"
 """Said by the supervisor: every worker has been ready."""
 
 Report = tuple[str, Any]
-"""What a worker says: `ready`, `failed` and why, `alive`, `ask` with (ticket, order), or `done` with (number of the
-order, why not or None)."""
+"""What a worker says: `ready`, `failed` and why, `alive`, `stuck` and where, `ask` with (ticket, order), or `done` with
+(number of the order, why not or None)."""
 
 
 class Serves(Protocol):
