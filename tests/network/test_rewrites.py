@@ -230,6 +230,32 @@ def reshaped_twice(g: Any) -> None:
     g.output(g.op("Softmax", twice, axis=2), dims=(2, 5))
 
 
+def merged_rows(g: Any) -> None:
+    steps = g.op("Transpose", g.op("Relu", both(g, axis=1)), perm=(1, 0))
+    wide = g.op("Mul", g.op("Unsqueeze", steps, g.ints(2)), g.weight(10, 1, 4))
+    rows = g.op(
+        "Reshape", wide, g.op("Concat", g.op("Mul", g.op("Shape", "user", end=1), g.ints(10)), g.ints(4), axis=0)
+    )
+    shape = g.op("Concat", g.ints(10), g.op("Shape", "user", end=1), g.ints(3), axis=0)
+    apart = g.op("Reshape", g.op("Sigmoid", g.linear(rows, 4, 3)), shape)
+    g.output(g.op("Transpose", apart, perm=(1, 0, 2)), dims=(10, 3))
+
+
+def listed_products(g: Any) -> None:
+    v = stack(g)
+    left, right = (g.op("Gather", v, g.constant(p, np.int64), axis=1) for p in ([0, 0, 2, 1], [1, 2, 3, 3]))
+    width = 4
+    turned = g.op("Squeeze", g.op("MatMul", g.op("Unsqueeze", left, g.ints(2)), g.weight(4, width, width)), g.ints(2))
+    g.output(g.linear(g.op("Flatten", g.op("Mul", turned, right)), 4 * width, 3), dims=(3,))
+
+
+def merged_choice(g: Any) -> None:
+    turned = g.op("Transpose", g.op("Unsqueeze", both(g), g.ints(2)), perm=(1, 0, 2))
+    taken = g.op("Gather", g.op("Flatten", g.op("Relu", g.op("Mul", turned, g.weight(10, 1, 3)))), g.ints(1, 8, 4))
+    shape = g.op("Concat", g.ints(3), g.op("Shape", "user", end=1), g.ints(3), axis=0)
+    g.output(g.op("Transpose", g.op("Reshape", taken, shape), perm=(1, 0, 2)), dims=(3, 3))
+
+
 def listed_pairs(g: Any) -> None:
     v = stack(g)
     left, right = (g.op("Gather", v, g.constant(p, np.int64), axis=1) for p in ([0, 0, 0, 1, 1, 2], [1, 2, 3, 2, 3, 3]))
@@ -293,6 +319,9 @@ GRAPHS: dict[str, Callable[[Any], None]] = {
     "spell_out_squeeze": squeeze,
     "fold_scale": scale,
     "lift_merging_reshapes": merged,
+    "take_rows_apart": merged_rows,
+    "gather_before_merge": merged_choice,
+    "group_choices": listed_products,
     "join_reshapes": reshaped_twice,
     "flatten_concats": nested,
     "split_to_slices": split,

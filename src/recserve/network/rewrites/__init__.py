@@ -13,6 +13,7 @@ from typing import Final
 from recserve.network.draft import Draft
 from recserve.network.rewrites.affine import split_affine
 from recserve.network.rewrites.attention import softmax_by_rows, split_contractions, split_products
+from recserve.network.rewrites.choices import group_choices
 from recserve.network.rewrites.concats import (
     flatten_concats,
     gather_to_slice,
@@ -24,6 +25,7 @@ from recserve.network.rewrites.concats import (
 from recserve.network.rewrites.einsums import spell_out_einsum
 from recserve.network.rewrites.expands import drop_expands, expand_last, push_through_expands
 from recserve.network.rewrites.masks import fill_masked
+from recserve.network.rewrites.merges import take_rows_apart
 from recserve.network.rewrites.pairs import pairs_as_product, split_pair_products
 from recserve.network.rewrites.picks import pick_early
 from recserve.network.rewrites.plain import (
@@ -42,6 +44,7 @@ from recserve.network.rewrites.products import (
 )
 from recserve.network.rewrites.selections import (
     flatten_by_piece,
+    gather_before_merge,
     join_selections,
     lift_selections,
     select_from_pieces,
@@ -61,6 +64,7 @@ PASSES: Final[tuple[Rewrite, ...]] = (
     spell_out_squeeze,
     spell_out_einsum,
     spell_out_gather_nd,
+    gather_before_merge,
     weights_on_the_right,
     join_stacked_weights,
     unit_products,
@@ -69,6 +73,7 @@ PASSES: Final[tuple[Rewrite, ...]] = (
     repeat_by_tile,
     join_transposes,
     lift_transposes,
+    take_rows_apart,
     lift_merging_reshapes,
     drop_views,
     join_reshapes,
@@ -83,6 +88,7 @@ PASSES: Final[tuple[Rewrite, ...]] = (
     fill_masked,
     pairs_as_product,
     split_pair_products,
+    group_choices,
     flatten_by_piece,
     select_from_pieces,
     split_products,

@@ -13,7 +13,7 @@ from recserve.rates import Rate
 def spell_out_gemm(draft: Draft) -> None:
     """`Gemm(x, W, b) = x @ (α·W or α·Wᵀ) + β·b` for weights W and b."""
     for node in draft.nodes():
-        if node.op_type != "Gemm" or draft.fact(node.outputs[0]).is_opaque or _int(node, "transA"):
+        if node.op_type != "Gemm" or _int(node, "transA"):
             continue
         weight = draft.array(node.inputs[1])
         bias = node.inputs[2] if len(node.inputs) > 2 else None

@@ -97,7 +97,7 @@ def lift_merging_reshapes(draft: Draft) -> None:
         source = None if merged is None else _merged_from(draft, merged)
         if merged is None or source is None or len(node.outputs) > 1 or draft.fact(node.outputs[0]).is_opaque:
             continue
-        is_able = _works_on_last_axis(draft, node, _last(draft, merged))
+        is_able = works_on_last_axis(draft, node, _last(draft, merged))
         width = draft.dims(node.outputs[0])[-1]
         if not is_able or not width.is_static:
             continue
@@ -106,7 +106,7 @@ def lift_merging_reshapes(draft: Draft) -> None:
         draft.replace(node.outputs[0], result, "lift_merging_reshapes", f"{node.op_type} before the axes merge")
 
 
-def _works_on_last_axis(draft: Draft, node: ir.Node, width: int) -> bool:
+def works_on_last_axis(draft: Draft, node: ir.Node, width: int) -> bool:
     """A product with a weight matrix, or an elementwise op on a value and weights that are vectors of the last axis."""
     others = [draft.array(v) for v in node.inputs[1:]]
     if node.op_type == "MatMul":

@@ -13,11 +13,11 @@ import onnx_ir as ir
 
 from recserve.network.draft import Array, Draft
 from recserve.network.rewrites.concats import Mixed, mixed, step_of
-from recserve.network.rewrites.views import flat_width, order_of
+from recserve.network.rewrites.views import flat_width, order_of, reshape_target
 from recserve.network.rules.axes import normal
 from recserve.network.rules.elementwise import UNARY
 from recserve.network.rules.reductions import reduced_axes
-from recserve.network.sizes import product, static
+from recserve.network.sizes import Size, product, static
 from recserve.rates import Rate
 
 
@@ -87,6 +87,33 @@ def spell_out_gather_nd(draft: Draft) -> None:
         rest = [a - (count - 1) if a > first else a for a in order[count:]]
         result = draft.emit("Transpose", [taken], node, perm=(first, *rest)) if first or rest != sorted(rest) else taken
         draft.replace(node.outputs[0], result, "spell_out_gather_nd", f"{len(flat)} elements of {count} axes")
+
+
+def gather_before_merge(draft: Draft) -> None:
+    """`Reshape(Gather(Reshape(x [a, b, ..] → [a·b, M]), p) → [k, ..]) = Gather(Reshape(x → [a·b, ..]), p)`.
+
+    The legacy exporter of PyTorch writes `x[:, i, j]` so, which merges the candidates with all that stands behind them.
+    """
+    for node in draft.nodes():
+        taken = node.inputs[0].producer() if node.op_type == "Reshape" and node.inputs[0] is not None else None
+        merged = taken.inputs[0] if taken is not None and taken.op_type == "Gather" else None
+        inner = None if merged is None else merged.producer()
+        if taken is None or merged is None or inner is None or inner.op_type not in ("Reshape", "Flatten"):
+            continue
+        index, source, out = draft.array(taken.inputs[1]), inner.inputs[0], draft.fact(node.outputs[0])
+        dims, whole = None if source is None else draft.fact(source).dims, draft.fact(merged).dims
+        if index is None or index.ndim != 1 or source is None or dims is None or whole is None or len(whole) != 2:
+            continue
+        count = next((k for k in range(1, len(dims)) if product(dims[:k]) == whole[0]), None)
+        if count is None or count == len(dims) - 1 or out.dims != (Size(len(index)), *dims[count:]):
+            continue
+        if out.rate is not Rate.CANDIDATE or step_of(draft, taken).int_of("axis", 0):
+            continue
+        target = reshape_target(draft, source, [whole[0], *dims[count:]])
+        if target is not None:
+            rows = draft.emit("Reshape", [source, target], node)
+            result = draft.emit("Gather", [rows, taken.inputs[1]], node, axis=0)
+            draft.replace(node.outputs[0], result, "gather_before_merge", f"{len(index)} elements before axes merge")
 
 
 def _flat_positions(index: Array, sizes: tuple[int, ...]) -> Array:
@@ -189,7 +216,7 @@ def _cut_pieces(
 
 
 def lift_selections(draft: Draft) -> None:
-    """`f(x[p]) = f(x)[p]` for an op on each element or a reduction of other axes; `Σ x[p] = Σ x` where p reorders x."""
+    """`f(x[p]) = f(x)[p]` for elementwise f, a flattening, or sums of other axes; `Σ x[p] = Σ x` if p is an order."""
     for node in draft.nodes():
         fact = draft.fact(node.outputs[0])
         if fact.is_opaque or fact.rate is not Rate.CANDIDATE or not node.inputs or len(node.outputs) > 1:
@@ -220,7 +247,24 @@ def _lift(draft: Draft, node: ir.Node, slot: int, found: Selection) -> ir.Value 
         is_kept = len(draft.dims(inner)) == len(draft.dims(found.source))
         axis = found.axis if is_kept else found.axis - sum(a < found.axis for a in axes)
         return select(draft, inner, found.index, axis, node)
+    if node.op_type in ("Reshape", "Flatten") and slot == 0:
+        return _lift_flatten(draft, node, found)
     return None
+
+
+def _lift_flatten(draft: Draft, node: ir.Node, found: Selection) -> ir.Value | None:
+    """`flat(x[p]) = flat(x)[p']`: merging the axis with all behind it, of which each element of p takes a block."""
+    before, after = draft.dims(found.source), draft.dims(node.outputs[0])
+    sizes = static(before[found.axis :])
+    taken = (*before[: found.axis], Size(len(found.index)), *before[found.axis + 1 :])
+    is_flat = len(after) == found.axis + 1 and after[:-1] == before[: found.axis]
+    if sizes is None or len(sizes) < 2 or not is_flat or after[-1] != product(taken[found.axis :]):
+        return None
+    block = int(np.prod(sizes[1:], dtype=np.int64))
+    shape = draft.axis_constant([*[0] * found.axis, sizes[0] * block])
+    flat = draft.emit("Reshape", [found.source, shape], node)
+    index = (found.index[:, None] * block + np.arange(block)).reshape(-1)
+    return select(draft, flat, index, found.axis, node)
 
 
 def _lift_scaled(draft: Draft, node: ir.Node, slot: int, found: Selection) -> ir.Value | None:
