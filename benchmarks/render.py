@@ -132,15 +132,38 @@ def _tails(cases: list[Case]) -> str:
     return _table([*columns, "the same in CPU time", "by median of its size"], rows)
 
 
+_TRAFFIC: Final = ("c1", "c8", "capacity", "load_70", "t1_70", "t2_70", "overload_2x", "steady_70", "swap_70")
+_RANKED: Final = (
+    "Rows of `:rank` are another wire: the request brings the user and item ids, and the server has the items' "
+    "columns. Network and scores are those of the other rows; in `b_sent` it brings 64 numbers a candidate as well."
+)
+
+
 def _serving(cases: list[Case]) -> str:
+    def place(case: Case) -> tuple[str, int, int, float]:
+        traffic = case["traffic"]
+        rank = _TRAFFIC.index(traffic) if traffic in _TRAFFIC else len(_TRAFFIC)
+        return case["case"].partition("_")[0], case["n"], rank, -(case.get("requests_per_cpu_s") or 0.0)
+
     keys = ("requests_per_s", "requests_per_cpu_s", "items_per_s_core", "p50_us", "p99_us", "not_200", "peak_rss_mb")
     rows = [
-        [case["variant"], f"{case['case']} {case['n']}", case["traffic"]]
+        [f"{case['case']} {case['n']}", case["traffic"], case["variant"]]
         + [f"{case[key]:,.0f}" if case.get(key) is not None else "" for key in keys]
-        for case in cases
+        + [f"{case['decode_encode_share']:.0%}" if "decode_encode_share" in case else ""]
+        + [f"{case['difference_to_reference']:.0e}" if "difference_to_reference" in case else ""]
+        for case in sorted(cases, key=place)
     ]
-    columns = ["server", "model, candidates", "traffic", "requests/s", "requests/CPU-s", "items/s/core", "P50 µs"]
-    return _table([*columns, "P99 µs", "not 200", "RSS MB"], rows)
+    columns = [
+        "model, candidates",
+        "traffic",
+        "server and wire",
+        "requests/s",
+        "requests/CPU-s",
+        "items/s/core",
+        "P50 µs",
+    ]
+    table = _table([*columns, "P99 µs", "not 200", "RSS MB", "decode + encode", "scores off by"], rows)
+    return f"{table}\n\n{_RANKED}" if any(":rank" in case["variant"] for case in cases) else table
 
 
 def _features(cases: list[Case]) -> str:

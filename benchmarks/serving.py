@@ -22,7 +22,8 @@ recserve's own stage times tell it. Capacity is measured before and after an ove
 goodput is held against: a machine that others use is not the same a minute later.
 
 `--peers fastapi,litserve,...` measures other servers beside: each gets an environment of its own below `--peer-cache`,
-from `peers/requirements-<name>.txt`; what cannot be installed or does not start is skipped with a message. A run can be
+from `peers/requirements-<name>.txt`; what cannot be installed, does not start or answers wrong scores
+is left out, told at the end, and the exit code is 1. A run can be
 done in parts: `--merge` adds to the result file, `--resume` goes on where the last one was ended.
 """
 
@@ -150,7 +151,7 @@ def main() -> None:
         base = options.models or folder
         build_models(base / "plain")
         reference = Reference(base / "plain")
-        for product, start in list_servers(base, options):
+        for product, start in list_servers(base, options, results):
             try:
                 with start() as server:
                     measure_all(server, options, reference, results)
@@ -159,7 +160,7 @@ def main() -> None:
                     raise
                 log = base / f"{product}.log"
                 last = log.read_text(errors="replace").splitlines()[-12:] if log.exists() else []
-                print(f"{product} is left out: {error}", *last, sep="\n  ", file=sys.stderr)
+                results.fail("\n  ".join([f"{product}: {error}", *last]))
         if "overload" in options.parts and options.overload_seconds:
             with serve_recserve(base / "plain") as server:
                 deadline_s = options.deadline_ms / 1e3
@@ -168,6 +169,8 @@ def main() -> None:
         if "swap" in options.parts and options.table_gb:
             results.add(swap(folder, options.table_gb, options.seconds * 2, options.seed))
     results.show()
+    if results.failures:
+        raise SystemExit("\n".join(["", "Left out:", *results.failures]))
 
 
 def read_options() -> argparse.Namespace:
@@ -201,7 +204,7 @@ def read_options() -> argparse.Namespace:
     return options
 
 
-def list_servers(base: Path, options: argparse.Namespace) -> Iterator[tuple[str, Start]]:
+def list_servers(base: Path, options: argparse.Namespace, results: Results) -> Iterator[tuple[str, Start]]:
     """Name and start of each server that is to be measured; what it needs is built first."""
     if "predict" in options.parts:
         yield "recserve", partial(serve_recserve, base / "plain")
@@ -214,21 +217,29 @@ def list_servers(base: Path, options: argparse.Namespace) -> Iterator[tuple[str,
         if isinstance(python, Path):
             yield name, partial(serve_peer, name, python, base / "plain")
         else:
-            print(python, file=sys.stderr)
+            results.fail(python)
 
 
 def measure_all(server: Server, options: argparse.Namespace, reference: Reference, results: Results) -> None:
     """Every set-up on every wire of a server; what cannot be measured is told, and the next one follows."""
     pace = Pace(options.seconds, seed=options.seed)
+
+    def step(variant: str, what: str, run: Callable[[], list[Case]]) -> None:
+        print(f"{variant}, {what} ...", file=sys.stderr)
+        try:
+            results.add(run())
+        except OSError as error:
+            results.fail(f"{variant}, {what}: {error}")
+
     for wire in (wire for wire in server.wires if wire in options.wires):
         variant = f"{server.name} {wire}"
         for kind, rows in server.set_ups:
-            if kind[0] in options.only and not (options.resume and results.has(kind, variant, rows, "load_70")):
-                print(f"{variant}, {kind} {rows} ...", file=sys.stderr)
-                results.add(measure(server, server.draw(kind, rows), wire, pace, reference))
+            if kind[0] in options.only and not (options.resume and results.has(kind, variant, "load_70", rows)):
+                set_up = server.draw(kind, rows)
+                step(variant, f"{kind} {rows}", partial(measure, server, set_up, wire, pace, reference))
         is_sized = SIZED in options.only and (wire == "binary" or server.draw is not make_set_up)
-        if is_sized and not (options.resume and results.has_traffic(SIZED, variant, "t2_70")):
-            results.add(measure_sizes(server, wire, pace))
+        if is_sized and not (options.resume and results.has(SIZED, variant, "t2_70")):
+            step(variant, "sizes", partial(measure_sizes, server, wire, pace))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pa_parquet
 
 from recserve import Bundle, FeatureSet
+from recserve.network.engine_choice import EngineOptions
 from recserve.staging.precision import Precision
 from recserve.staging.quality import QualityGate
 from recserve.wire.ranking import RankRequest
@@ -30,6 +31,8 @@ from serving_models import DIM, STEPS, USED_STEPS, Array, save_b, save_c
 
 ITEMS: Final = 20_000
 KEYS: Final = 100_000
+ENGINE_SECONDS: Final = 2.0
+"""In which the build measures engines."""
 _CROSSES: Final = ("gender_cate", "city_cate", "gender_brand", "city_brand")
 _CROSS_DIM: Final = 16
 _WIDE: Final = {"user": 352, "item": 192, "cross": 64, "fields": 320}
@@ -127,6 +130,7 @@ def build_rankers(base: Path, only: str = "bc", precisions: tuple[str, ...] = PR
                 out=out,
                 score="y",
                 samples=_draw_samples(kind),
+                engine=EngineOptions(seconds=ENGINE_SECONDS, candidates=500),
                 precision=Precision(network=precision),
                 gate=QualityGate(
                     max_difference=100.0

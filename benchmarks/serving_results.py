@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,10 @@ _MORE: Final = ("goodput_ratio", "goodput_ratio_by_cpu", "recovery_s", "p99_rati
 class Results:
     """What a run has measured, over what its file held before.
 
+    Attributes:
+        measured: by this run.
+        failures: what was left out, and why.
+
     Args:
         path: of the file; None for none.
         header: of this run.
@@ -26,6 +31,7 @@ class Results:
         self._path, self._header = path, header
         self._kept: dict[tuple[Any, ...], Case] = {}
         self.measured: list[Case] = []
+        self.failures: list[str] = []
         if keeps and path is not None and path.exists():
             document = orjson.loads(path.read_bytes())
             other = document["header"].get("commit")
@@ -41,13 +47,14 @@ class Results:
         self.measured += cases
         write_json(self._path, self._header, list(self._kept.values()))
 
-    def has(self, case: str, variant: str, n: int, traffic: str) -> bool:
-        """Whether there is a result of this kind."""
-        return (case, variant, n, traffic) in self._kept
+    def fail(self, why: str) -> None:
+        """Say what was left out, now and at the end."""
+        print(f"left out: {why}", file=sys.stderr)
+        self.failures.append(why)
 
-    def has_traffic(self, case: str, variant: str, traffic: str) -> bool:
-        """The same with any number of candidates."""
-        return any((key[0], key[1], key[3]) == (case, variant, traffic) for key in self._kept)
+    def has(self, case: str, variant: str, traffic: str, n: int | None = None) -> bool:
+        """Whether there is a result of this kind; with any number of candidates if None."""
+        return any((c, v, t) == (case, variant, traffic) and n in {None, m} for c, v, m, t in self._kept)
 
     def show(self) -> None:
         """What this run has measured, for people."""

@@ -80,7 +80,7 @@ def measure(server: Server, set_up: Any, wire: str, pace: Pace, reference: Refer
     many = 64 if set_up.name == "a" else 8
     before = server.stages_s()
     cases = [run_case(server, set_up, (wire, "c1"), lambda: run_closed(target, 1, seconds))]
-    cases[0] |= {"difference_to_reference": difference, **_share(before, server.stages_s())}
+    cases[0] |= {"difference_to_reference": difference, **share_of_ends(before, server.stages_s())}
     if many > 8:
         cases.append(run_case(server, set_up, (wire, "c8"), lambda: run_closed(target, 8, seconds)))
     name = "capacity" if many > 8 else "c8"
@@ -90,7 +90,7 @@ def measure(server: Server, set_up: Any, wire: str, pace: Pace, reference: Refer
     return [*cases, run_case(server, set_up, (wire, "load_70"), open_loop)]
 
 
-def _share(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
+def share_of_ends(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
     """`decode_encode_share` of the time that requests were worked on: reading a body that is there, and writing."""
     spent = {name: seconds - before.get(name, 0.0) for name, seconds in after.items()}
     worked = sum(spent.get(name, 0.0) for name in ("parse", "run", "encode"))
