@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextvars
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from recserve.serving.metrics import BOUNDS_S, BOUNDS_US, RequestMetrics, _Times
+from recserve.serving.metrics import MAX_UNCOUNTED, RequestMetrics
 from recserve.serving.metrics_text import Family
+from recserve.serving.metrics_times import BOUNDS_US
 from recserve.serving.observation import Observation, observe
 
 
@@ -68,14 +67,18 @@ def test_own_series_tell_version_signature_protocol_and_stage() -> None:
     assert stages["run"] == pytest.approx(2 * 7.997e-3)
 
 
-@settings(max_examples=100)
-@given(st.integers(0, 10**11))
-def test_a_time_falls_into_the_bucket_that_comparing_finds(ns: int) -> None:
-    times = _Times.own()
-    times.add_ns(ns)
-    bounds_ns = [50_000 * 2**n for n in range(len(BOUNDS_S))]
-    slow = next((n for n, bound in enumerate(bounds_ns) if ns <= bound), len(BOUNDS_S))
-    assert times.buckets.index(1) == slow
+@pytest.mark.parametrize("calls", [MAX_UNCOUNTED - 1, MAX_UNCOUNTED, 2 * MAX_UNCOUNTED + 3])
+def test_however_many_calls_wait_all_are_counted(calls: int) -> None:
+    metrics = RequestMetrics()
+    for _ in range(calls):
+        metrics.finish(seen_call())
+        metrics.observe("rank", "OK", "Predict", "REST", 100.0)
+    assert samples_of(metrics, "recserve_requests_total")[0][1] == calls
+    assert samples_of(metrics, "recserve_candidates_total")[0][1] == 12 * calls
+    stages = {labels["stage"]: value for labels, value in samples_of(metrics, "recserve_stage_duration_seconds_count")}
+    assert set(stages.values()) == {calls}
+    assert samples_of(metrics, ":tensorflow:serving:request_count")[0][1] == calls
+    assert samples_of(metrics, ":tensorflow:serving:request_latency_sum")[0][1] == pytest.approx(100.0 * calls)
 
 
 def test_the_model_and_its_examples_show_under_tensorflow_servings_names() -> None:

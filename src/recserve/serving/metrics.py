@@ -1,64 +1,39 @@
 """What Prometheus reads of the calls to models.
 
 Under TensorFlow Serving's names, so that its dashboards go on working, and under recserve's own, which also tell the
-version, the signature, the protocol and the stage. A call finds its series by one look into a dictionary, without a
-lock; the lock is held for a few additions.
+version, the signature, the protocol and the stage. A call finds its series by one look into a dictionary and leaves its
+times there, without a lock; they are counted when so many wait, and before anybody reads.
 """
 
 from __future__ import annotations
 
 import threading
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from time import perf_counter_ns
 from typing import Any, Final, TypeVar
 
+import numpy as np
+
 from recserve.serving import observation
 from recserve.serving.metrics_text import Family, Sample, histogram_samples, write_text
+from recserve.serving.metrics_times import BOUNDS_S, BOUNDS_US, EXAMPLE_BOUNDS, Histogram, Moments, split_stages
 from recserve.serving.observation import Observation
-
-BOUNDS_US: Final = tuple(10 * 1.8**n for n in range(33))
-"""Upper bounds of TensorFlow Serving's latency buckets, in microseconds; one more has no bound."""
-
-BOUNDS_S: Final = tuple(50e-6 * 2**n for n in range(20))
-"""Upper bounds of recserve's own, 50 µs to 26 s: powers of two, so that a bucket is found by a count of bits."""
-
-EXAMPLE_BOUNDS: Final = tuple(float(2**n) for n in range(16))
 
 MAX_SERIES: Final = 10_000
 """Series of one kind; a call that would be one more is counted under empty labels."""
+
+MAX_UNCOUNTED: Final = 256
+"""Calls of one kind that wait to be counted; so many cost little more to count than one."""
 
 Source = Callable[[], Iterable[Family]]
 """Families that are asked for at each scrape."""
 
 _TFS: Final = ":tensorflow:serving:"
 _RUNTIME: Final = "recserve"
-_FIRST_NS: Final = 50_000
 _K = TypeVar("_K")
-
-
-@dataclass
-class _Times:
-    """A histogram of times."""
-
-    buckets: list[int]
-    total: float = 0.0
-
-    @classmethod
-    def own(cls) -> _Times:
-        return cls([0] * (len(BOUNDS_S) + 1))
-
-    @classmethod
-    def tfs(cls, bounds: tuple[float, ...] = BOUNDS_US) -> _Times:
-        return cls([0] * (len(bounds) + 1))
-
-    def add_ns(self, ns: int) -> None:
-        """Count a time in recserve's buckets."""
-        self.buckets[min(((ns - 1) // _FIRST_NS).bit_length(), len(BOUNDS_S)) if ns > 0 else 0] += 1
-        self.total += ns
-
 
 _Key = tuple[str, str, int, str, str]
 """Protocol, model, version, signature, code."""
@@ -66,11 +41,21 @@ _Key = tuple[str, str, int, str, str]
 
 @dataclass
 class _Series:
-    """Calls of one kind."""
+    """Calls of one kind, to a version of a model."""
 
+    model: str
+    version: int
     calls: int = 0
     rows: int = 0
-    times: _Times = field(default_factory=_Times.own)
+    times: Histogram = field(default_factory=Histogram.of_ns)
+    uncounted: list[Moments] = field(default_factory=list)
+    inner: list[Mapping[str, float]] = field(default_factory=list)
+    """Stage times of rankers, in microseconds, that are not counted yet."""
+
+
+_Answer = tuple[float, float, int]
+"""A good call under TensorFlow Serving's names: microseconds as a whole and in the model (below 0 where it was not
+asked), and examples."""
 
 
 @dataclass
@@ -78,14 +63,15 @@ class RequestMetrics:
     """Counts and times of calls. Threads may share it."""
 
     _counts: Counter[tuple[str, str]] = field(default_factory=Counter)
-    _latencies: dict[tuple[str, str, str], _Times] = field(default_factory=dict)
-    _runtimes: dict[tuple[str, str], _Times] = field(default_factory=dict)
-    _examples: dict[str, _Times] = field(default_factory=dict)
+    _answers: dict[tuple[str, str, str], list[_Answer]] = field(default_factory=dict)
+    _latencies: dict[tuple[str, str, str], Histogram] = field(default_factory=dict)
+    _runtimes: dict[tuple[str, str], Histogram] = field(default_factory=dict)
+    _examples: dict[str, Histogram] = field(default_factory=dict)
     _logged: Counter[tuple[str, str]] = field(default_factory=Counter)
-    _warmups: dict[tuple[str, str], _Times] = field(default_factory=dict)
+    _warmups: dict[tuple[str, str], Histogram] = field(default_factory=dict)
     _series: dict[_Key, _Series] = field(default_factory=dict)
     _refusals: Counter[tuple[str, str]] = field(default_factory=Counter)
-    _stages: dict[tuple[str, int, str], _Times] = field(default_factory=dict)
+    _stages: dict[tuple[str, int, str], Histogram] = field(default_factory=dict)
     _sources: list[Source] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -99,18 +85,35 @@ class RequestMetrics:
             entrypoint: `REST` or `GRPC`.
             time_us: from arrival to answer, in microseconds; times of failed calls are not kept.
         """
+        if status != "OK":
+            with self._lock:
+                self._counts[model, status] += 1
+            return
         seen = observation.current()
-        with self._lock:
-            self._counts[model, status] += 1
-            if status != "OK":
-                return
-            _add_us(self._latencies, (model, api, entrypoint), time_us)
-            if seen is None:
-                return
+        run_us, examples = -1.0, 0
+        if seen is not None:
+            examples = seen.examples
             if seen.run_ended_ns:
-                _add_us(self._runtimes, (model, api), (seen.run_ended_ns - seen.run_began_ns) / 1e3)
-            if seen.examples:
-                _add_us(self._examples, model, seen.examples, EXAMPLE_BOUNDS)
+                run_us = (seen.run_ended_ns - seen.run_began_ns) / 1e3
+        key = (model, api, entrypoint)
+        answers = self._answers.get(key) or self._answers.setdefault(key, [])
+        answers.append((time_us, run_us, examples))
+        if len(answers) >= MAX_UNCOUNTED:
+            with self._lock:
+                self._count_answers(key, answers)
+
+    def _count_answers(self, key: tuple[str, str, str], answers: list[_Answer]) -> None:
+        taken = _take(answers)
+        if not taken:
+            return
+        model, api, _ = key
+        times_us, runs_us, examples = np.array(taken, np.float64).T
+        self._counts[model, "OK"] += len(taken)
+        _histogram(self._latencies, key).add(times_us)
+        if (did_run := runs_us >= 0).any():
+            _histogram(self._runtimes, (model, api)).add(runs_us[did_run])
+        if (has_examples := examples > 0).any():
+            _histogram(self._examples, model, EXAMPLE_BOUNDS).add(examples[has_examples])
 
     def count_logged(self, model: str, code: str) -> None:
         """Count a request that was written to the request log (`OK`), or could not be."""
@@ -126,26 +129,52 @@ class RequestMetrics:
             time_us: that it took.
         """
         with self._lock:
-            _add_us(self._warmups, (path, status), time_us)
+            _histogram(self._warmups, (path, status)).add(np.array([time_us]))
 
     def finish(self, seen: Observation) -> None:
         """Count an answered request under recserve's own names."""
-        took_ns = perf_counter_ns() - seen.began_ns
-        model, version = seen.model, seen.version
-        key = (seen.protocol, model, version, seen.signature, seen.code)
+        ended_ns = perf_counter_ns()
+        key = (seen.protocol, seen.model, seen.version, seen.signature, seen.code)
         series = self._series.get(key) or self._add_series(key)
         if seen.refusal:
             self._count_refusal(seen.protocol, seen.refusal)
-        stages = [(self._stage(model, version, name), end - begin) for name, begin, end in seen.stages()]
-        inner = [(self._stage(model, version, f"rank/{name}"), int(us * 1e3)) for name, us in seen.stages_us.items()]
-        with self._lock:
-            series.calls += 1
-            series.rows += seen.rows
-            series.times.add_ns(took_ns)
-            for times, ns in stages:
-                times.add_ns(ns)
-            for times, ns in inner:
-                times.add_ns(ns)
+        if seen.stages_us:
+            series.inner.append(seen.stages_us)
+        moments = (
+            seen.began_ns,
+            seen.received_ns,
+            seen.work_began_ns,
+            seen.run_began_ns,
+            seen.run_ended_ns,
+            seen.work_ended_ns,
+            ended_ns,
+            seen.rows,
+        )
+        uncounted = series.uncounted
+        uncounted.append(moments)
+        if len(uncounted) >= MAX_UNCOUNTED:
+            with self._lock:
+                self._count_calls(series)
+
+    def _count_calls(self, series: _Series) -> None:
+        taken, inner = _take(series.uncounted), _take(series.inner)
+        model, version = series.model, series.version
+        if taken:
+            moments = np.array(taken, np.int64)
+            series.calls += len(taken)
+            series.rows += int(moments[:, -1].sum())
+            series.times.add(moments[:, -2] - moments[:, 0])
+            for name, spent_ns in split_stages(moments):
+                self._stage(model, version, name).add(spent_ns)
+        for name in dict.fromkeys(chain.from_iterable(inner)):
+            spent_us = np.array([stages[name] for stages in inner if name in stages])
+            self._stage(model, version, f"rank/{name}").add((spent_us * 1e3).astype(np.int64))
+
+    def _count_all(self) -> None:
+        for series in list(self._series.values()):
+            self._count_calls(series)
+        for key, answers in list(self._answers.items()):
+            self._count_answers(key, answers)
 
     def _count_refusal(self, protocol: str, reason: str) -> None:
         key = (protocol, reason)
@@ -155,15 +184,15 @@ class RequestMetrics:
     def _add_series(self, key: _Key) -> _Series:
         if len(self._series) >= MAX_SERIES:
             key = ("", "", 0, "", "")
-        return self._series.setdefault(key, _Series())
+        return self._series.setdefault(key, _Series(key[1], key[2]))
 
-    def _stage(self, model: str, version: int, name: str) -> _Times:
+    def _stage(self, model: str, version: int, name: str) -> Histogram:
         key = (model, version, name)
         found = self._stages.get(key)
         if found is None:
             if len(self._stages) >= MAX_SERIES:
                 key = ("", 0, "")
-            found = self._stages.setdefault(key, _Times.own())
+            found = self._stages.setdefault(key, Histogram.of_ns())
         return found
 
     def add_source(self, source: Source) -> None:
@@ -173,6 +202,7 @@ class RequestMetrics:
     def forget(self, is_gone: Callable[[str, int], bool]) -> None:
         """Drop the series of versions that are gone, so that many versions do not make many series for ever."""
         with self._lock:
+            self._count_all()
             for key in [key for key in self._series if key[1] and is_gone(key[1], key[2])]:
                 del self._series[key]
             for stage in [key for key in self._stages if key[0] and is_gone(key[0], key[1])]:
@@ -181,6 +211,7 @@ class RequestMetrics:
     def families(self) -> list[Family]:
         """Everything that was counted, and what the sources tell."""
         with self._lock:
+            self._count_all()
             found = [*self._tfs_families(), *self._own_families()]
         return found + [family for source in self._sources for family in source()]
 
@@ -242,16 +273,22 @@ class RequestMetrics:
         ]
 
 
-def _add_us(found: dict[_K, _Times], key: _K, value: float, bounds: tuple[float, ...] = BOUNDS_US) -> None:
-    times = found.get(key)
-    if times is None:
-        times = found[key] = _Times.tfs(bounds)
-    times.buckets[bisect_left(bounds, value)] += 1
-    times.total += value
+def _histogram(found: dict[_K, Histogram], key: _K, bounds: tuple[float, ...] = BOUNDS_US) -> Histogram:
+    histogram = found.get(key)
+    if histogram is None:
+        histogram = found[key] = Histogram(bounds)
+    return histogram
+
+
+def _take(waiting: list[_K]) -> list[_K]:
+    """Take what waits now; other threads may append meanwhile."""
+    taken = waiting[:]
+    del waiting[: len(taken)]
+    return taken
 
 
 def _tfs_times(
-    name: str, found: Mapping[Any, _Times], labels: tuple[str, ...], bounds: tuple[float, ...] = BOUNDS_US
+    name: str, found: Mapping[Any, Histogram], labels: tuple[str, ...], bounds: tuple[float, ...] = BOUNDS_US
 ) -> Family:
     samples = [
         sample
