@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from recserve.errors import ConfigError
@@ -43,7 +45,11 @@ def test_what_has_no_meaning_is_told_once_and_defaults_are_not() -> None:
     translated = translate_flags(
         ["--model_base_path=/m", "--tensorflow_intra_op_parallelism=4", "--saved_model_tags=serve"], {}
     )
-    assert translated.warnings == ["--tensorflow_intra_op_parallelism=4 has no meaning here and is ignored"]
+    assert translated.warnings == [
+        "--tensorflow_intra_op_parallelism=4 has no meaning here and is ignored; use --threads"
+    ]
+    translated = translate_flags(["--model_base_path=/m", "--mixed_precision=bfloat16"], {})
+    assert translated.warnings == ["--mixed_precision=bfloat16 has no meaning here and is ignored"]
 
 
 def test_the_containers_environment_is_the_command_line_where_there_is_none() -> None:
@@ -76,6 +82,11 @@ def test_own_ports_stay_and_come_first() -> None:
             ["--model_base_path=/m", "--model_config_file=/f"],
             "--model_base_path: a model and a config file are given. Leave one of them out.",
         ),
+        (
+            ["--model_base_path=/m", "--batching_parameters_file=/f", "--enable_batching=false"],
+            "--batching_parameters_file: a batching file is given and batching is not on. "
+            "Add --enable_batching, or leave the file out.",
+        ),
     ],
 )
 def test_wrong_values_are_told(arguments: list[str], message: str) -> None:
@@ -88,4 +99,13 @@ def test_every_flag_can_be_given() -> None:
     values = {bool: "true", int: "1", float: "0.5", str: "x"}
     for name, flag in FLAGS.items():
         if name != "model_config_file":
-            translate_flags(["--model_base_path=/m", f"--{name}={values[flag.kind]}"], {})
+            line = ["--model_base_path=/m", "--enable_batching", f"--{name}={values[flag.kind]}"]
+            translate_flags(line, {})
+
+
+def test_the_page_for_those_who_move_names_every_flag_and_tells_its_warning() -> None:
+    page = Path(__file__).parents[3] / "docs" / "how-to" / "move_from_tensorflow_serving.md"
+    same, _, ignored = page.read_text("utf-8").partition("## Flags")[2].partition("### Accepted and ignored")
+    for name, flag in FLAGS.items():
+        has_meaning = flag.says is not None or name in ("port", "rest_api_port", "model_name", "model_base_path")
+        assert f"`{name}`" in (same if has_meaning else ignored), name

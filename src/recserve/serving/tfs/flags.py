@@ -28,11 +28,13 @@ class _Flag:
         kind: of its value.
         says: the value → recserve's options; None where it means nothing here.
         default: the value at which a flag without meaning is not worth a word.
+        instead: what does here what a flag without meaning does there.
     """
 
     kind: type
     says: Callable[[str], list[str]] | None = None
     default: str = ""
+    instead: str = ""
 
 
 def _option(name: str) -> Callable[[str], list[str]]:
@@ -68,21 +70,21 @@ FLAGS: Final[dict[str, _Flag]] = {
     "enable_serialization_as_tensor_content": _Flag(bool, _switch("--tensor-content")),
     "rest_api_enable_cors_support": _Flag(bool, _switch("--cors", "--no-cors")),
     # These have no meaning here.
-    "rest_api_num_threads": _Flag(int),
-    "rest_api_timeout_in_ms": _Flag(int),
-    "grpc_max_threads": _Flag(int),
+    "rest_api_num_threads": _Flag(int, instead="--rank-threads or --workers"),
+    "rest_api_timeout_in_ms": _Flag(int, instead="--max-wait and --body-timeout"),
+    "grpc_max_threads": _Flag(int, instead="--rank-threads or --workers"),
     "grpc_socket_path": _Flag(str),
     "grpc_channel_arguments": _Flag(str),
     "enable_grpc_healthcheck_service": _Flag(bool, default="true"),
     "flush_filesystem_caches": _Flag(bool, default="true"),
     "saved_model_tags": _Flag(str, default="serve"),
-    "tensorflow_session_parallelism": _Flag(int, default="0"),
+    "tensorflow_session_parallelism": _Flag(int, default="0", instead="--rank-threads"),
     "tensorflow_session_config_file": _Flag(str),
-    "tensorflow_intra_op_parallelism": _Flag(int, default="0"),
-    "tensorflow_inter_op_parallelism": _Flag(int, default="0"),
+    "tensorflow_intra_op_parallelism": _Flag(int, default="0", instead="--threads"),
+    "tensorflow_inter_op_parallelism": _Flag(int, default="0", instead="--rank-threads"),
     "per_process_gpu_memory_fraction": _Flag(float, default="0"),
     "platform_config_file": _Flag(str),
-    "enable_per_model_batching_parameters": _Flag(bool, default="false"),
+    "enable_per_model_batching_parameters": _Flag(bool, default="false", instead="--batching-file for all models"),
     "enable_signature_method_name_check": _Flag(bool, default="false"),
     "xla_cpu_compilation_enabled": _Flag(bool, default="false"),
     "xla_gpu_compilation_enabled": _Flag(bool, default="false"),
@@ -129,7 +131,8 @@ def translate_flags(arguments: Sequence[str], environment: Mapping[str, str]) ->
             container images.
 
     Raises:
-        ConfigError: a flag's value is of the wrong kind, or there is a model and a config file.
+        ConfigError: a flag's value is of the wrong kind, there is a model and a config file, or a batching file without
+            batching.
     """
     given, others = _split(arguments)
     if not any(name not in _OURS_TOO for name in given) and not given.get("model_config_file"):
@@ -140,6 +143,12 @@ def translate_flags(arguments: Sequence[str], environment: Mapping[str, str]) ->
         name = environment.get("MODEL_NAME") or "model"
         given = {"port": str(GRPC_PORT), "rest_api_port": str(REST_PORT), "model_name": name}
         given["model_base_path"] = f"{base.rstrip('/')}/{name}"
+    if given.get("batching_parameters_file") and given.get("enable_batching") != "true":
+        raise ConfigError(
+            "a batching file is given and batching is not on",
+            where="--batching_parameters_file",
+            hint="Add --enable_batching, or leave the file out.",
+        )
     said: list[str] = []
     warnings: list[str] = []
     for name, value in given.items():
@@ -147,7 +156,8 @@ def translate_flags(arguments: Sequence[str], environment: Mapping[str, str]) ->
         if flag.says is not None:
             said += flag.says(value)
         elif name not in _PLACES and value != flag.default:
-            warnings.append(f"--{name}={value} has no meaning here and is ignored")
+            instead = f"; use {flag.instead}" if flag.instead else ""
+            warnings.append(f"--{name}={value} has no meaning here and is ignored{instead}")
     return Translated([*others, *_model(given), *_ports(given, others), *said], warnings)
 
 
