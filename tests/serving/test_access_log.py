@@ -158,3 +158,14 @@ def test_an_exception_follows_its_line_of_text() -> None:
     first, *_, last = text_of(write, "text").splitlines()
     assert first.endswith("recserve.serving: It failed")
     assert last == "ValueError: bad"
+
+
+def test_other_libraries_are_heard_from_warnings_on() -> None:
+    def write() -> None:
+        for name in ("recserve.serving", "other"):
+            logging.getLogger(name).info("told by %s", name)
+            logging.getLogger(name).warning("warned by %s", name)
+
+    said = [line["message"] for line in lines_of(write)]
+    assert said == ["told by recserve.serving", "warned by recserve.serving", "warned by other"]
+    assert logging.getLogger("recserve").level == logging.NOTSET

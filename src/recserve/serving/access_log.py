@@ -119,14 +119,15 @@ class QueuedLogs:
     Args:
         form: of the lines.
         target: writes the lines; None for standard error.
-        level: least level of a record.
+        level: least level of recserve's own records; those of other libraries are written from WARNING on.
     """
 
     def __init__(
         self, form: LogFormat = "json", target: logging.Handler | None = None, level: int = logging.INFO
     ) -> None:
         self._root = logging.getLogger()
-        self._before = (self._root.handlers[:], self._root.level)
+        self._own = logging.getLogger("recserve")
+        self._before = (self._root.handlers[:], self._root.level, self._own.level)
         target = target or logging.StreamHandler()
         target.setFormatter(_FORMATTERS[form]())
         waiting: queue.Queue[Any] = queue.Queue(MAX_WAITING)
@@ -134,7 +135,8 @@ class QueuedLogs:
         self._listener = logging.handlers.QueueListener(waiting, target)
         self._listener.start()
         self._root.handlers = [self._handler]
-        self._root.setLevel(level)
+        self._root.setLevel(max(level, logging.WARNING))
+        self._own.setLevel(level)
 
     @property
     def dropped(self) -> int:
@@ -143,8 +145,9 @@ class QueuedLogs:
 
     def close(self) -> None:
         """Write what waits, and log as before."""
-        self._root.handlers, level = self._before
+        self._root.handlers, level, own_level = self._before
         self._root.setLevel(level)
+        self._own.setLevel(own_level)
         self._listener.stop()
 
 
