@@ -106,7 +106,10 @@ def build_process(
 
 def supervise(flags: ServeFlags) -> None:
     """Serve with several workers."""
+    from recserve.serving.access_log import QueuedLogs
+
     with ExitStack() as shared:
+        shared.callback(QueuedLogs("json" if flags.json_logs else "text").close)
         if flags.state_dir is None:  # what one worker is told to roll out or reload, all of them do
             folder = shared.enter_context(TemporaryDirectory(prefix="recserve-"))
             flags = replace(flags, state_dir=Path(folder))
