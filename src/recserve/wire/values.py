@@ -180,7 +180,7 @@ def write_cell(value: Any) -> Message:
 
 def _typed_array(values: Sequence[Any]) -> np.ndarray[Any, Any]:
     """An array of the one type that the values have; of floats where integers and floats are mixed."""
-    kinds = {bool if isinstance(v, bool | np.bool_) else type(v) for v in values}
+    kinds = {bool if kind is np.bool_ else kind for kind in set(map(type, values))}
     if kinds == {bool}:
         return np.array(values, np.bool_)
     if all(issubclass(kind, int | np.integer) for kind in kinds - {bool}) and bool not in kinds:
