@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import signal
 import subprocess
@@ -51,9 +53,25 @@ def wait_for(condition: Callable[[], Any], seconds: float = 150) -> None:
 
 
 @contextmanager
-def traffic(url: str) -> Iterator[tuple[list[int], list[str]]]:
-    """Requests on new connections until the block ends: (numbers of right answers, what went wrong)."""
-    right, wrong, over = list[int](), list[str](), threading.Event()
+def traffic(url: str) -> Iterator[tuple[list[int], list[str], list[str]]]:
+    """Requests on new connections, and on one that is kept, until the block ends.
+
+    Yields:
+        Numbers of right answers, what went wrong, and what did on the kept connection, whose client never tries again.
+    """
+    right, wrong, lost, over = list[int](), list[str](), list[str](), threading.Event()
+
+    def keep() -> None:
+        kept = http.client.HTTPConnection(url.rstrip("/").removeprefix("http://"), timeout=20)
+        while not over.wait(0.3):
+            try:
+                kept.request("POST", "/v1/models/a:predict", b'{"instances": [1.5]}')
+                if json.loads(kept.getresponse().read()) != {"predictions": [3.0]}:
+                    lost.append("another answer")
+            except (OSError, http.client.HTTPException) as error:
+                lost.append(repr(error))
+                kept.close()
+        kept.close()
 
     def post() -> None:
         while not over.is_set():
@@ -67,11 +85,11 @@ def traffic(url: str) -> Iterator[tuple[list[int], list[str]]]:
             except httpx.HTTPError as error:
                 wrong.append(repr(error))
 
-    threads = [threading.Thread(target=post) for _ in range(2)]
+    threads = [threading.Thread(target=work) for work in (post, post, keep)]
     for thread in threads:
         thread.start()
     try:
-        yield right, wrong
+        yield right, wrong, lost
     finally:
         over.set()
         for thread in threads:
@@ -90,13 +108,13 @@ def test_workers_are_replaced_and_restarted_and_nobody_notices(tmp_path: Path) -
         assert httpx.get(f"{url}/readyz").status_code == 200
         (tmp_path / "a" / "2").mkdir()  # later workers serve what the first ones do
         (tmp_path / "a" / "2" / "model.onnx").write_bytes(b"no graph")
-        with traffic(url) as (right, wrong):
+        with traffic(url) as (right, wrong, lost):
             process.send_signal(signal.SIGHUP)
             wait_for(lambda: len(now := set(workers_of(process))) == 2 and not first & now)
-        assert wrong == []
+        assert wrong == lost == []
         assert right
         victim = workers_of(process)[0]
-        with traffic(url) as (right, wrong):
+        with traffic(url) as (right, wrong, _):
             os.kill(victim, signal.SIGKILL)
             wait_for(lambda: victim not in workers_of(process) and len(workers_of(process)) == 2)
         assert len(wrong) <= 2  # what it was answering

@@ -17,7 +17,8 @@ from recserve.plain_model import open_plain_model
 from recserve.serving.batching.model import BatchedModel
 from recserve.serving.batching.parameters import BatchingParameters
 from recserve.serving.dialects import Port
-from recserve.serving.run import ServeOptions, ServerProcess, stop_companions
+from recserve.serving.http_server import stop_companions
+from recserve.serving.run import ServeOptions, ServerProcess
 
 RANK = "/v1/models/rank:rank"
 

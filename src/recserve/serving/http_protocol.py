@@ -21,6 +21,7 @@ from recserve.serving.gate import Gate
 from recserve.serving.http_exchange import Exchange
 from recserve.serving.http_head import TURN, DirectHead
 from recserve.serving.messages import Limits
+from recserve.serving.overload.discard import descriptor_of, discard
 
 _THROWN_AWAY: Final = memoryview(bytearray(256 << 10))
 """Where bodies go that nobody reads."""
@@ -72,11 +73,17 @@ class _BoundedProtocol(HttpToolsProtocol):
     _is_held = False
     _idle_since_s = 0.0
 
+    linger_s: float | None = None
+    """Once the server ends: seconds that an idle connection waits for one more request, which is its last."""
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as Uvicorn has it
         super().connection_made(transport)
         if self.server is not None:
             self._gate = self.gates.get(self.server[1] or 0)
         self._start_timer()
+        self._idle_since_s = self.loop.time()
+        if self.linger_s is not None:  # it was accepted before the server ended
+            self.shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
@@ -152,6 +159,8 @@ class _BoundedProtocol(HttpToolsProtocol):
         self._new_head = head = self._read_head()
         if head is None:
             self._begin_cycle()
+            if self.linger_s is not None:
+                self.cycle.keep_alive = False
             if not self.pipeline:
                 self._answering = self.cycle
             return
@@ -228,6 +237,8 @@ class _BoundedProtocol(HttpToolsProtocol):
     def _start(self, exchange: Exchange) -> bool:
         """Start an exchange; False where it has to wait until the client has read the answers before it."""
         self._answering = exchange
+        if self.linger_s is not None and exchange is self.cycle:  # type: ignore[comparison-overlap] # see `cycle`
+            exchange.keep_alive = False
         self._is_held = self.flow.write_paused
         if not self._is_held:
             exchange.start()
@@ -254,6 +265,18 @@ class _BoundedProtocol(HttpToolsProtocol):
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self.transport.set_protocol(self)
+
+    def shutdown(self) -> None:
+        """Take no request but one that may be on its way: the client of an idle connection cannot know in time."""
+        left_s = self._idle_since_s + (self.linger_s or 0.0) - self.loop.time()
+        if self._answering is None and left_s > 0:
+            self.loop.call_later(left_s, self._end_idle)
+        else:
+            super().shutdown()
+
+    def _end_idle(self) -> None:
+        if not self.transport.is_closing():
+            super().shutdown()
 
     def abandon(self) -> None:
         """Close the connection at once: its time is over, or something is wrong with us."""
@@ -292,9 +315,14 @@ class _BodyReader(asyncio.BufferedProtocol):
     def __init__(self, connection: _BoundedProtocol, exchange: Exchange) -> None:
         self._connection, self._exchange = connection, exchange
         self._rest = exchange.make_buffer()
+        self._descriptor = -1 if self._rest is not None else descriptor_of(connection.transport)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
-        return _THROWN_AWAY[: self._exchange.missing] if self._rest is None else self._rest
+        if self._rest is not None:
+            return self._rest
+        exchange = self._exchange
+        exchange.missing -= discard(self._descriptor, exchange.missing - 1)  # with the last byte it is over
+        return _THROWN_AWAY[: exchange.missing]
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._rest is not None:

@@ -6,31 +6,23 @@ there. A model that cannot be loaded at start ends the process: nobody is left w
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import logging
-import signal
 import socket
-import ssl
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final
-
-import uvicorn
 
 from recserve.errors import ConfigError, InvariantError, RecserveError
 from recserve.serving.batching.model import BatchedModel
 from recserve.serving.batching.parameters import BatchingParameters
 from recserve.serving.batching.queue import BatchQueue
-from recserve.serving.body import Receive, Scope, Send
 from recserve.serving.contract import OpenModel, RecordSink, ServedModel
 from recserve.serving.dialects import DEFAULT_DIALECT, DIALECTS, Companion, Port, Serving
 from recserve.serving.gate import Gate, gate
-from recserve.serving.http_protocol import bounded_protocol
+from recserve.serving.http_server import BACKLOG, HttpServer, Ports, stop_companions
 from recserve.serving.inference import tensor_model
 from recserve.serving.lifecycle.lifecycle import Lifecycle
 from recserve.serving.lifecycle.options import LifecycleOptions
@@ -49,9 +41,6 @@ from recserve.serving.traffic.rollouts import Rollouts
 from recserve.serving.users import UserStore
 from recserve.serving.workers.crew import Crew
 from recserve.serving.workers.seat import Seat
-
-BACKLOG: Final = 2048
-"""Connections that the system keeps until the event loop accepts them."""
 
 _BATCHED_CALLS: Final = 32
 """Calls that may wait for batches at once."""
@@ -189,7 +178,8 @@ class ServerProcess:
             self._lifecycle = Lifecycle(self._repository, watched, self._rollouts.held, self._crew)
             self._rollouts.may_come = self._lifecycle.may_come
         self._failure: RecserveError | None = None
-        self._server: _Server | None = None
+        self._has_successor = False
+        self._server: HttpServer | None = None
 
     def run(self) -> None:
         """Serve until a signal or `stop`, then drain and close.
@@ -211,10 +201,10 @@ class ServerProcess:
             if is_late and not self._load():
                 raise self._failure or ConfigError("the server was stopped while it loaded", code="stopped")
             app = self._open_ports(threads, listeners, companions)
-            self._server = server = _Server(app, options.limits, options.drain_s, companions, self._crew)
+            self._server = server = HttpServer(app, options.limits, options.drain_s, companions, self._crew)
             if (tls := self._oversight.http_tls) is not None:
                 server.use_tls(tls.context)
-            server.should_exit = self._is_stopping
+            server.should_exit, server.has_successor = self._is_stopping, self._has_successor
             if is_late:
                 self._announce()
             else:
@@ -230,7 +220,7 @@ class ServerProcess:
         if self._failure is not None:
             raise self._failure
 
-    def _open_ports(self, threads: RankThreads, listeners: list[socket.socket], companions: list[Companion]) -> _Ports:
+    def _open_ports(self, threads: RankThreads, listeners: list[socket.socket], companions: list[Companion]) -> Ports:
         """Listen on every port; what is opened goes into the lists, also where a later port fails."""
         service = RankService(self._registry, self._records, users=self._users, metrics=self._oversight.metrics)
         statistics = Statistics()
@@ -265,7 +255,7 @@ class ServerProcess:
             gates[listener.getsockname()[1]] = gate(build(serving), serving, port.dialect)
             self.addresses[port.dialect] = address_of(listener, has_tls=self._oversight.http_tls is not None)
         watch_process(self._oversight, serving)
-        return _Ports(gates)
+        return Ports(gates)
 
     def stop(self) -> None:
         """Begin the drain; from any thread."""
@@ -274,6 +264,13 @@ class ServerProcess:
             self._server.should_exit = True
         elif self._lifecycle is not None:
             self._lifecycle.stop(0)  # nobody is served yet, and loading may last
+
+    def retire(self) -> None:
+        """Begin the drain; another process takes all new connections, so that there is time to empty these."""
+        self._has_successor = True
+        if self._server is not None:
+            self._server.has_successor = True
+        self.stop()
 
     def complete(self) -> None:
         """Know that every worker has been ready: from now on the server is ready whenever this process is."""
@@ -357,103 +354,6 @@ class ServerProcess:
         if self._users is not None:
             self._users.close()
         self._oversight.close()
-
-
-class _Ports:
-    """One ASGI application for all ports: each port's own answers what comes in on it.
-
-    Args:
-        gates: of the applications, by port number.
-    """
-
-    def __init__(self, gates: dict[int, Gate]) -> None:
-        self.gates = gates
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.gates[scope["server"][1]](scope, receive, send)
-
-
-class _Server(uvicorn.Server):
-    """Uvicorn, but a signal that ends it cleanly is not raised again: the exit code says how it ended."""
-
-    def __init__(self, app: _Ports, limits: Limits, drain_s: float, companions: list[Companion], crew: Crew) -> None:
-        self._limits, self._companions, self._drain_s, self._crew = limits, companions, drain_s, crew
-        config = uvicorn.Config(
-            app,
-            http=bounded_protocol(limits, app.gates),
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="error",
-            access_log=False,
-            backlog=BACKLOG,
-            server_header=False,
-            proxy_headers=False,
-            # Longer than the idle time of common client pools, so that the client closes first and loses no request.
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=max(1, round(drain_s)),
-        )
-        super().__init__(config)
-
-    def use_tls(self, context: ssl.SSLContext) -> None:
-        """Let every connection begin with a TLS handshake."""
-        self.config.load()
-        self.config.ssl = context
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and show signs of life from now on. A TLS handshake has the time of a head."""
-        loop, config = asyncio.get_running_loop(), self.config
-        self._crew.watch(loop)
-        await self.lifespan.startup()
-
-        def make() -> asyncio.Protocol:
-            kind: Any = config.http_protocol_class
-            made: asyncio.Protocol = kind(config, self.server_state, self.lifespan.state)
-            return made
-
-        timeout_s = None if config.ssl is None else self._limits.head_timeout_s
-        options: Any = {"ssl": config.ssl, "ssl_handshake_timeout": timeout_s, "ssl_shutdown_timeout": timeout_s}
-        self.servers = [
-            await loop.create_server(make, sock=listener, backlog=config.backlog, **options)
-            for listener in sockets or ()
-        ]
-        self.started = True
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Drain HTTP and the companions at once, so that all have the same time."""
-        draining = asyncio.to_thread(stop_companions, self._companions, self._drain_s)
-        await asyncio.gather(super().shutdown(sockets), draining)
-        for connection in list(self.server_state.connections):  # their time is over
-            connection.abandon()  # type: ignore[union-attr] # they are of our class
-        await asyncio.sleep(0)
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Handle SIGINT and SIGTERM while serving, where this is the main thread."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - Uvicorn's signature
-        """The first signal begins the drain, a second one ends it."""
-        self.force_exit = self.should_exit
-        self.should_exit = True
-
-
-def stop_companions(companions: list[Companion], drain_s: float) -> None:
-    """Stop servers of other transports, all at the same time, and take them off the list."""
-    stopping = [threading.Thread(target=companion.stop, args=(drain_s,), daemon=True) for companion in companions]
-    companions.clear()
-    for thread in stopping:
-        thread.start()
-    for thread in stopping:
-        thread.join()
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -19,7 +19,7 @@ from typing import Any, Final
 from recserve.errors import ConfigError
 from recserve.serving.workers.orders import OrderBook
 from recserve.serving.workers.seat import Seat
-from recserve.serving.workers.worker import COMPLETE, Build, run_worker
+from recserve.serving.workers.worker import COMPLETE, RETIRE, Build, run_worker
 
 FIRST_DELAY_S: Final = 0.1
 MAX_DELAY_S: Final = 30.0
@@ -260,6 +260,7 @@ class Supervisor:
             old, slot.current, slot.successor = slot.current, worker, None
             self._replacing.pop(0)
             if old is not None:
+                _say(old, RETIRE)
                 self._drain(old)
                 self._ended.append(old)
         if not self._is_complete and all(s.current is not None and s.current.ready_s is not None for s in self._slots):

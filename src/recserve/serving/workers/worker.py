@@ -21,6 +21,9 @@ FAILED: Final = 2
 COMPLETE: Final = "complete"
 """Said by the supervisor: every worker has been ready."""
 
+RETIRE: Final = "retire"
+"""Said by the supervisor: another worker has taken the place; end, and take your time."""
+
 Report = tuple[str, Any]
 """What a worker says: `ready`, `failed` and why, `alive`, `stuck` and where, `ask` with (ticket, order), or `done` with
 (number of the order, why not or None)."""
@@ -34,6 +37,9 @@ class Serves(Protocol):
 
     def stop(self) -> None:
         """Begin the drain; from any thread."""
+
+    def retire(self) -> None:
+        """Begin the drain, while another process takes new connections."""
 
     def complete(self) -> None:
         """Know that all workers have been ready."""
@@ -89,6 +95,8 @@ def _listen(supervisor: Connection, process: Serves, crew: Crew) -> None:
             message = supervisor.recv()
             if message == COMPLETE:
                 process.complete()
+            elif message == RETIRE:
+                process.retire()
             else:
                 crew.hear(message)
     except (EOFError, OSError):
