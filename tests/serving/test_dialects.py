@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from recserve.errors import ConfigError, RequestError
-from recserve.serving.dialects import DIALECTS, Port, parse_port
+from recserve.serving.dialects import DIALECTS, Port, parse_port, unserved_default
 
 
 def test_every_builder_can_be_loaded() -> None:
@@ -49,3 +49,12 @@ def test_the_only_model_is_the_default_one(serving_of: Any, make_ranker: Any) ->
         "it is not known which model answers. Models served: 'b', 'rank'. "
         "Start the server with --dialect NAME:PORT=MODEL."
     )
+
+
+def test_a_port_of_a_model_that_is_not_served_is_told() -> None:
+    error = unserved_default([Port("tfs", 1), Port("vertex", 2, "ctx")], ["ctr", "cvr"])
+    assert str(error) == "--dialect vertex:2=ctx: there is no model 'ctx'. Did you mean 'ctr'?"
+    error = unserved_default([Port("h2o", 2, "zebra")], ["ctr", "cvr"])
+    assert str(error) == "--dialect h2o:2=zebra: there is no model 'zebra'. Models served: 'ctr', 'cvr'."
+    assert unserved_default([Port("vertex", 2, "ctr")], ["ctr"]) is None
+    assert unserved_default([Port("vertex", 2, "ctx"), Port("sagemaker-mme", 3)], ["ctr"]) is None

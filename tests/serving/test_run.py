@@ -99,6 +99,12 @@ def test_a_bundle_that_cannot_be_loaded_ends_the_server(
     assert loaded.is_closed
 
 
+def test_a_port_of_a_model_that_is_not_there_ends_the_server(make_ranker: Any) -> None:
+    options = ServeOptions(bundles=["a"], ports=[Port("vertex", 0, "rnak")])
+    with pytest.raises(ConfigError, match=r"vertex:0=rnak: there is no model 'rnak'\. Did you mean 'rank'\?"):
+        ServerProcess(options, lambda _: make_ranker()).run()
+
+
 def test_the_same_version_from_two_bundles_ends_the_server(make_ranker: Any) -> None:
     opened: list[Any] = []
 

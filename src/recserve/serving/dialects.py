@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
@@ -205,3 +205,23 @@ def parse_port(text: str, environment: Mapping[str, str] = os.environ) -> Port:
         return Port(name, int(number), model)
     given = environment.get("AIP_HTTP_PORT", "") if name == "vertex" else ""
     return Port(name, int(given) if given.isdigit() else DIALECTS[name].port, model)
+
+
+def unserved_default(ports: Sequence[Port], served: Sequence[str]) -> ConfigError | None:
+    """What is wrong with the first port whose model is not among those served; None where all are right.
+
+    Args:
+        ports: of the server.
+        served: names of the models that it started with; where clients load models, they may load the missing one.
+    """
+    if any(port.kind.starts_empty for port in ports):
+        return None
+    for port in ports:
+        if port.model and port.model not in served:
+            listed = f"Models served: {', '.join(map(repr, served)) or 'none'}."
+            return ConfigError(
+                f"there is no model {port.model!r}",
+                where=f"--dialect {port.dialect}:{port.number}={port.model}",
+                hint=suggest(port.model, served) or listed,
+            )
+    return None
