@@ -20,7 +20,7 @@ from recserve.serving.batching.model import BatchedModel
 from recserve.serving.batching.parameters import BatchingParameters
 from recserve.serving.batching.queue import BatchQueue
 from recserve.serving.contract import OpenModel, RecordSink, ServedModel
-from recserve.serving.dialects import DEFAULT_DIALECT, DIALECTS, Companion, Port, Serving
+from recserve.serving.dialects import DEFAULT_DIALECT, DIALECTS, Companion, Port, Serving, unserved_default
 from recserve.serving.gate import Gate, gate
 from recserve.serving.http_server import BACKLOG, HttpServer, Ports, stop_companions
 from recserve.serving.inference import tensor_model
@@ -296,6 +296,8 @@ class ServerProcess:
         except Exception as error:
             _log.exception("A bundle could not be loaded")
             self._failure = InvariantError(f"a bundle could not be loaded: {type(error).__name__}: {error}")
+        if self._failure is None and self._lifecycle is None:
+            self._failure = unserved_default(self._options.ports, self._registry.names())
         if self._failure is not None:
             return False
         if self._lifecycle is not None:
