@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Final, Literal, Protocol
@@ -211,21 +211,23 @@ class Registry:
         with self._changed:
             return dict(self._labels.get(name, {}))
 
-    @contextmanager
     def lease(
         self, name: str, version: int | None = None, label: str | None = None, user_id: str | None = None
-    ) -> Iterator[Any]:
+    ) -> AbstractContextManager[Any]:
         """The model of a version or label, which stays open inside the `with` block.
 
         Where neither is given, it is the version that the rollout of the model chooses for the user, else the highest.
         It is a `RankerLike`, a `TensorModel` or both; what only one of them has is asked of it with care.
 
-        Raises:
+        Raises, at the beginning of the block:
             ModelNotFoundError: there is no such model or version.
             LabelNotFoundError: the model is served, and has no such label.
             OverloadedError: it may be among the bundles that are still loading.
             ForbiddenError: the caller of the current request may not ask this model.
         """
+        return _Lease(self, name, version, label, user_id)
+
+    def _take(self, name: str, version: int | None, label: str | None, user_id: str | None) -> tuple[_Version, Any]:
         observation.check_model(name)
         was_chosen = version is None and label is None
         chosen = self.route.choose(name, user_id) if self.route is not None and was_chosen else None
@@ -237,15 +239,14 @@ class Registry:
             model = record.model
         if self.route is not None and model is not None:
             model = self.route.observe(name, record.version, model, was_chosen=was_chosen)
-        try:
-            yield model
-        finally:
-            del model  # the generator outlives the lease, the model must not
-            with self._changed:
-                record.leases -= 1
-                is_over = record.state == "UNLOADING" and not record.leases
-            if is_over:
-                self._close_if_free(record)
+        return record, model
+
+    def _give_back(self, record: _Version) -> None:
+        with self._changed:
+            record.leases -= 1
+            is_over = record.state == "UNLOADING" and not record.leases
+        if is_over:
+            self._close_if_free(record)
 
     def is_available(self, name: str, version: int) -> bool:
         """Whether this version of the model is served."""
@@ -346,6 +347,24 @@ class Registry:
                 if record.name in self._versions:
                     self._forget_ended(record.name)
                 self._changed.notify_all()
+
+
+class _Lease:
+    """See `Registry.lease`. It keeps no model: the block's caller may keep it for longer."""
+
+    __slots__ = ("_asked", "_record", "_registry")
+
+    def __init__(self, registry: Registry, *asked: Any) -> None:
+        self._registry, self._asked = registry, asked
+        self._record: _Version | None = None
+
+    def __enter__(self) -> Any:
+        self._record, model = self._registry._take(*self._asked)
+        return model
+
+    def __exit__(self, *_: object) -> None:
+        if self._record is not None:
+            self._registry._give_back(self._record)
 
 
 def _listing(what: str, known: dict[Any, Any]) -> str:

@@ -57,7 +57,9 @@ def test_decimals_have_the_text_of_the_c_library(parts: list[tuple[int, int]]) -
 @given(st.lists(st.tuples(st.integers(1, 2**53), st.integers(-80, 80)), min_size=1, max_size=20))
 def test_exact_halves_are_rounded_to_even(parts: list[tuple[int, int]]) -> None:
     values = np.array([mantissa * 2.0**exponent for mantissa, exponent in parts])
-    for typed in (values, values.astype(np.float32), np.floor(values * 1e9) + 0.5):
+    with np.errstate(over="ignore"):
+        singles = values.astype(np.float32)
+    for typed in (values, singles, np.floor(values * 1e9) + 0.5):
         text = write_rows({b"": typed}, separator="\n")
         assert text is not None
         assert text.decode().split("\n") == exact_texts(typed)
@@ -84,3 +86,11 @@ def test_rows_of_several_tensors_are_objects() -> None:
 )
 def test_other_tensors_are_left_to_the_caller(tensor: Any) -> None:
     assert write_rows({b"": tensor}) is None
+
+
+@pytest.mark.parametrize(("parts", "rows"), [(9, 1), (40, 3), (1, 5000), (12, 900)])
+def test_many_parts_and_long_texts_are_written_whole(parts: int, rows: int) -> None:
+    tensors = {b"%d:" % n: np.arange(rows, dtype=np.int64) + n for n in range(parts)}
+    lines = ["".join(f"{n}:{row + n}" for n in range(parts)) for row in range(rows)]
+    for _ in range(2):
+        assert write_rows(tensors, separator="\n") == "\n".join(lines).encode()

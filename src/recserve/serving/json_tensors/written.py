@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import math
+import ctypes
+import threading
 from collections.abc import Mapping
+from struct import Struct
 from typing import Any, Final
 
 import numpy as np
@@ -20,8 +22,28 @@ _KINDS: Final[dict[np.dtype[Any], int]] = {
     np.dtype(np.bool_): at.BOOL,
     **{np.dtype(name): at.INT64 for name in _INTEGERS},
 }
-_NO_TEXT: Final = np.frombuffer(b" ", np.uint8)
-_NO_DIMS: Final = [0] * at.MAX_PART_RANK
+_HEAD: Final = Struct("=6q")
+_PARTS: Final = [Struct(f"={at.PART_DIMS + rank}q") for rank in range(at.MAX_PART_RANK)]
+_FEW_PARTS: Final = 8
+_SHORT_BYTES: Final = 32 << 10
+
+
+class _Desk(threading.local):
+    """What a thread writes on: the records for the kernel, and room for a short text, which cost more to make."""
+
+    def __init__(self) -> None:
+        self.run = (ctypes.c_int64 * at.RUN)()
+        self.run_address = ctypes.addressof(self.run)
+        self.text, self.text_address = _make_room(_SHORT_BYTES)
+        self.record, self.record_address = _make_room(8 * (at.OP + _FEW_PARTS * at.PART))
+
+
+def _make_room(size: int) -> tuple[memoryview, int]:
+    room = (ctypes.c_char * size)()
+    return memoryview(room).cast("B"), ctypes.addressof(room)
+
+
+_desk: Final = _Desk()
 
 
 def write_rows(parts: Mapping[bytes, NDArray[Any]], *, separator: str = "", are_objects: bool = False) -> bytes | None:
@@ -36,29 +58,40 @@ def write_rows(parts: Mapping[bytes, NDArray[Any]], *, separator: str = "", are_
         None where this is not for compiled code: no values, another dtype than float32, float64, bool and integers
         within int64, or a number so near to the middle of two texts that only exact arithmetic can tell.
     """
-    words: list[int] = []  # the fields of each part, in the order of `layout`
-    held: list[NDArray[Any]] = []
-    rows, width = 0, 0
+    desk = _desk
+    count = len(parts)
+    record, record_address = desk.record, desk.record_address
+    if count > _FEW_PARTS:
+        record, record_address = _make_room(8 * (at.OP + count * at.PART))
+    held: list[NDArray[Any]] = []  # until the text is written
+    rows, width, place = 0, 0, 8 * at.OP
     for prefix, tensor in parts.items():
         kind = _KINDS.get(tensor.dtype)
         if kind is None or not tensor.size or not 1 <= tensor.ndim <= at.MAX_PART_RANK:
             return None
-        values = np.ascontiguousarray(tensor, np.int64 if kind == at.INT64 else None)
-        text = np.frombuffer(prefix, np.uint8) if prefix else _NO_TEXT
-        held += (values, text)
         rows, *shape = tensor.shape
-        size = math.prod(shape)
-        words += (values.ctypes.data, kind, text.ctypes.data, len(prefix), size, len(shape))
-        words += shape + _NO_DIMS[len(shape) :]
-        width += len(prefix) + size * (at.VALUE_BYTES + _brackets(shape)) + 2 * len(shape)
-    table, run, out = np.array(words, np.int64), np.zeros(at.RUN, np.int64), np.empty(rows * (width + 3), np.uint8)
-    separator_code = ord(separator or "\0")
-    op = np.array((out.ctypes.data, rows, table.ctypes.data, len(parts), separator_code, are_objects, 0, 0), np.int64)
-    if _write_rows(op.ctypes.data, run.ctypes.data) != at.DONE:
+        size, rank = tensor.size // rows, len(shape)
+        values = np.ascontiguousarray(tensor, np.int64 if kind == at.INT64 else None)
+        held.append(values)
+        text_address = 0
+        if prefix:
+            held.append(text := np.frombuffer(prefix, np.uint8))
+            text_address = _address(text)
+        fields = (_address(values), kind, text_address, len(prefix), size, rank, *shape)
+        _PARTS[rank].pack_into(record, place, *fields)
+        place += 8 * at.PART
+        width += len(prefix) + size * (at.VALUE_BYTES + 2 * max(0, rank - 1)) + 2 * rank
+    out, out_address = desk.text, desk.text_address
+    if (needed := rows * (width + 3)) > _SHORT_BYTES:
+        whole = np.empty(needed, np.uint8)
+        out, out_address = whole.data, _address(whole)
+    separator_code = ord(separator) if separator else 0
+    _HEAD.pack_into(record, 0, out_address, rows, record_address + 8 * at.OP, count, separator_code, are_objects)
+    if _write_rows(record_address, desk.run_address) != at.DONE:
         return None
-    return out[: run[at.WRITTEN]].tobytes()
+    return bytes(out[: desk.run[at.WRITTEN]])
 
 
-def _brackets(shape: list[int]) -> int:
-    """Brackets that a value can need."""
-    return 2 * max(0, len(shape) - 1)
+def _address(array: NDArray[Any]) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address
