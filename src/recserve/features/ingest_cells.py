@@ -69,7 +69,7 @@ def _valid(values: Sequence[Any]) -> U8:
 
 def scalar_leaves(values: Sequence[Any], kinds: set[type]) -> Leaves:
     """Leaves of scalars or None; `kinds` are the types in it, without None."""
-    has_missing = None in values if kinds == {str} else any(value is None for value in values)
+    has_missing = None in values if kinds == {str} else _NONE in set(map(type, values))
     valid = _valid(values) if has_missing else None
     if kinds == {str}:
         return text_leaves([value or "" for value in values] if has_missing else values, valid)
