@@ -138,9 +138,10 @@ def check_inputs(signature: Signature, inputs: Mapping[str, Tensor]) -> None:
         InputTypeError: a tensor has another dtype.
     """
     specs = signature.inputs
-    missing = [name for name, spec in specs.items() if name not in inputs and not spec.is_optional]
-    if missing or not inputs.keys() <= specs.keys():
-        raise InputNamesError(sent=list(inputs), expected=list(specs), missing=missing)
+    if inputs.keys() != specs.keys():
+        missing = [name for name, spec in specs.items() if name not in inputs and not spec.is_optional]
+        if missing or not inputs.keys() <= specs.keys():
+            raise InputNamesError(sent=list(inputs), expected=list(specs), missing=missing)
     for name, tensor in inputs.items():
         if tensor.dtype != _NUMPY_DTYPES[specs[name].dtype]:
             raise InputTypeError(name=name, expected=specs[name].dtype, got=dtype_name(tensor.dtype))

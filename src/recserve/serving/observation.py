@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from time import perf_counter_ns, time_ns
+from types import MappingProxyType
 from typing import Any, Final
 
 
@@ -58,40 +59,18 @@ class Observation:
         trace: what the tracer keeps of it.
     """
 
-    __slots__ = (
-        "allows_model",
-        "arrived_us",
-        "began_ns",
-        "code",
-        "examples",
-        "model",
-        "protocol",
-        "received_ns",
-        "refusal",
-        "request_id",
-        "route",
-        "rows",
-        "run_began_ns",
-        "run_ended_ns",
-        "signature",
-        "stages_us",
-        "trace",
-        "version",
-        "work_began_ns",
-        "work_ended_ns",
-    )
+    # What few requests change is the class's: one is made for each request.
+    received_ns = work_began_ns = work_ended_ns = run_began_ns = run_ended_ns = 0
+    model = signature = code = refusal = ""
+    version = examples = rows = 0
+    stages_us: Mapping[str, float] = MappingProxyType({})
+    allows_model: Callable[[str], None] | None = None
+    trace: Any = None
 
     def __init__(self, protocol: str, route: str, request_id: str) -> None:
         self.protocol, self.route, self.request_id = protocol, route, request_id
         self.began_ns = perf_counter_ns()
         self.arrived_us = time_ns() // 1000
-        self.received_ns = self.work_began_ns = self.work_ended_ns = self.run_began_ns = self.run_ended_ns = 0
-        self.model = self.signature = ""
-        self.version = self.examples = self.rows = 0
-        self.code = self.refusal = ""
-        self.stages_us: Mapping[str, float] = {}
-        self.allows_model: Callable[[str], None] | None = None
-        self.trace: Any = None
 
     def stages(self) -> list[tuple[str, int, int]]:
         """(stage, begin, end) of what the request went through, in order; stages that it did not reach are left out.
