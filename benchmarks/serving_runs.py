@@ -19,6 +19,8 @@ SIZED: Final = "c"
 """The model that is asked with query sizes of real traffic."""
 _NEAR: Final = 1e-4
 """A server in fp32 may differ by so much, by the largest score: sums are in another order."""
+_FEW: Final = 40
+"""Requests of which a P99 tells something."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,10 @@ class Pace:
     def of(self, name: str) -> float:
         """Seconds of a run of a model."""
         return self.seconds * self.more if name == SIZED else self.seconds
+
+    def of_open_loop(self, name: str, rate: float) -> float:
+        """Seconds of an open loop: up to three times as many where they bring few requests."""
+        return min(3 * self.of(name), max(self.of(name), _FEW / rate))
 
 
 class Reference:
@@ -86,7 +92,7 @@ def measure(server: Server, set_up: Any, wire: str, pace: Pace, reference: Refer
     name = "capacity" if many > 8 else "c8"
     cases.append(run_case(server, set_up, (wire, name), lambda: run_closed(target, many, seconds)))
     rate = 0.7 * max(case["requests_per_s"] for case in cases)
-    open_loop = partial(run_open, target, rate, seconds, pace.seed)
+    open_loop = partial(run_open, target, rate, pace.of_open_loop(set_up.name, rate), pace.seed)
     return [*cases, run_case(server, set_up, (wire, "load_70"), open_loop)]
 
 
@@ -107,7 +113,7 @@ def measure_sizes(server: Server, wire: str, pace: Pace) -> list[Case]:
         capacity = run_closed(targets, 8, seconds)
         rate = 0.7 * capacity.good().sum() / capacity.seconds
         set_up = server.draw(SIZED, int(np.mean(sizes)))
-        open_loop = partial(run_open, targets, rate, seconds, pace.seed)
+        open_loop = partial(run_open, targets, rate, pace.of_open_loop(SIZED, rate), pace.seed)
         cases.append(run_case(server, set_up, (wire, f"{traffic}_70"), open_loop))
     return cases
 

@@ -121,6 +121,13 @@ def test_query_sizes_are_those_of_the_published_traffic(load: Any) -> None:
     assert t2.mean() == pytest.approx(165, abs=10)
 
 
+def test_an_open_loop_of_few_requests_lasts_longer_within_bounds(load: Any) -> None:
+    pace = load("serving_runs").Pace(seconds=2.0, more=2.0)
+    assert pace.of_open_loop("b", rate=100.0) == 2.0
+    assert pace.of_open_loop("b", rate=10.0) == 4.0
+    assert pace.of_open_loop("c", rate=1.0) == 12.0
+
+
 def case(variant: str, speed: float, traffic: str = "c1") -> dict[str, Any]:
     return {"case": "b", "variant": variant, "traffic": traffic, "n": 500, "requests_per_s": speed}
 
