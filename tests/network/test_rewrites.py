@@ -249,6 +249,14 @@ def listed_products(g: Any) -> None:
     g.output(g.linear(g.op("Flatten", g.op("Mul", turned, right)), 4 * width, 3), dims=(3,))
 
 
+def first_row(g: Any) -> None:
+    user, item = g.input("user", USER, 4), g.input("item", ITEM, 6)
+    one = g.op("Relu", g.linear(g.op("Slice", user, g.ints(0), g.ints(1), g.ints(0)), 4, 6))
+    wide = g.op("Expand", one, g.op("Shape", item))
+    score = g.op("MatMul", item, g.op("Transpose", one, perm=(1, 0)))
+    g.output(g.op("Add", g.op("Mul", g.op("Tanh", g.op("Mul", item, one)), wide), score), dims=(6,))
+
+
 def merged_choice(g: Any) -> None:
     turned = g.op("Transpose", g.op("Unsqueeze", both(g), g.ints(2)), perm=(1, 0, 2))
     taken = g.op("Gather", g.op("Flatten", g.op("Relu", g.op("Mul", turned, g.weight(10, 1, 3)))), g.ints(1, 8, 4))
@@ -320,6 +328,7 @@ GRAPHS: dict[str, Callable[[Any], None]] = {
     "fold_scale": scale,
     "lift_merging_reshapes": merged,
     "take_rows_apart": merged_rows,
+    "spread_first_row": first_row,
     "gather_before_merge": merged_choice,
     "group_choices": listed_products,
     "join_reshapes": reshaped_twice,

@@ -288,7 +288,7 @@ def settle_rates(network: Network, input_rates: Mapping[str, Rate]) -> dict[str,
     """The rate of each input: constant ones count as request, and rates of other names are ignored.
 
     Raises:
-        ConfigError: an input has no rate.
+        ConfigError: an input has no rate; or one of axis 0 fixed at 1 changes with the item or the candidate.
     """
     for name in network.inputs:
         if name not in input_rates:
@@ -296,6 +296,13 @@ def settle_rates(network: Network, input_rates: Mapping[str, Rate]) -> dict[str,
                 f"input {name!r} is no feature, so its rate is unknown",
                 where=network.where,
                 hint=suggest(name, input_rates) or "Name the inputs of the network after features",
+            )
+        if name in network.once and input_rates[name] in (Rate.ITEM, Rate.CANDIDATE):
+            raise ConfigError(
+                f"input {name!r} has the fixed size 1 on axis 0, but there is one of it for each "
+                f"{input_rates[name].value}",
+                where=network.where,
+                hint="Export it with a dynamic axis 0; only what a request has once may be [1, ...]",
             )
     rates = {name: input_rates[name] for name in network.inputs}
     return {name: Rate.REQUEST if rate is Rate.CONSTANT else rate for name, rate in rates.items()}

@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 
 from recserve.dtypes import BY_ONNX
 from recserve.errors import ConfigError
+from recserve.network.single_rows import spread_single_rows
 
 ONNX_DOMAINS: Final = frozenset({"", "ai.onnx"})
 DOMAINS: Final = ONNX_DOMAINS | {"ai.onnx.ml", "com.microsoft"}
@@ -46,6 +47,8 @@ class Network:
 
     Attributes:
         inputs: by name; axis 0 of each is symbolic.
+        once: inputs that the graph was given as [1, ...] beside others of N rows: what a request has once. They count
+            as [N, ...] with equal rows, of which the graph reads the first.
         outputs: by name.
         where: the file or other place that the graph came from, for messages.
     """
@@ -54,6 +57,7 @@ class Network:
         _check(proto, where)
         self.where = where
         self._proto = proto
+        self.once = spread_single_rows(proto)
         weights = {tensor.name for tensor in proto.graph.initializer}
         self.inputs = {i.name: _spec(i, where) for i in proto.graph.input if i.name not in weights}
         self.outputs = {o.name: _spec(o, where) for o in proto.graph.output}

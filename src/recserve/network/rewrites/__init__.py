@@ -42,6 +42,7 @@ from recserve.network.rewrites.products import (
     request_on_the_right,
     sums_of_products,
 )
+from recserve.network.rewrites.rows import spread_first_row
 from recserve.network.rewrites.selections import (
     flatten_by_piece,
     gather_before_merge,
@@ -64,6 +65,7 @@ PASSES: Final[tuple[Rewrite, ...]] = (
     spell_out_squeeze,
     spell_out_einsum,
     spell_out_gather_nd,
+    spread_first_row,
     gather_before_merge,
     weights_on_the_right,
     join_stacked_weights,

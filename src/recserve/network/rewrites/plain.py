@@ -11,16 +11,24 @@ from recserve.rates import Rate
 
 
 def spell_out_gemm(draft: Draft) -> None:
-    """`Gemm(x, W, b) = x @ (α·W or α·Wᵀ) + β·b` for weights W and b."""
+    """`Gemm(x, W, b) = x @ (α·W or α·Wᵀ) + β·b` for weights W and b, or for any where α and β are 1."""
     for node in draft.nodes():
         if node.op_type != "Gemm" or _int(node, "transA"):
             continue
         weight = draft.array(node.inputs[1])
         bias = node.inputs[2] if len(node.inputs) > 2 else None
         bias_array = draft.array(bias)
+        alpha, beta = _float(node, "alpha"), _float(node, "beta")
+        if weight is None and alpha == beta == 1:
+            matrix_value = node.inputs[1]
+            if _int(node, "transB"):
+                matrix_value = draft.emit("Transpose", [matrix_value], node, perm=(1, 0))
+            result = draft.emit("MatMul", [node.inputs[0], matrix_value], node)
+            result = result if bias is None else draft.emit("Add", [result, bias], node)
+            draft.replace(node.outputs[0], result, "spell_out_gemm", "Gemm as MatMul and Add")
+            continue
         if weight is None or (bias is not None and bias_array is None) or node.inputs[0] is None:
             continue
-        alpha, beta = _float(node, "alpha"), _float(node, "beta")
         matrix = np.ascontiguousarray(weight.T if _int(node, "transB") else weight) * weight.dtype.type(alpha)
         result = draft.emit("MatMul", [node.inputs[0], draft.constant(matrix)], node)
         if bias_array is not None:
