@@ -91,8 +91,12 @@ def _write_identity(directory: Path, dtype: int, shape: Shape, inputs: int = 1) 
 
 
 def _write_sum_ab(directory: Path) -> None:
-    values = [helper.make_tensor_value_info(name, TensorProto.DOUBLE, None) for name in ("a", "b", "sum")]
-    write_graph(directory, [helper.make_node("Add", ["a", "b"], ["sum"])], values[:2], values[2:])
+    """a + b: of integers an integer, as NumPy has it."""
+    for dtype, file in ((TensorProto.DOUBLE, "model.onnx"), (TensorProto.INT64, "integers.onnx")):
+        values = [helper.make_tensor_value_info(name, dtype, None) for name in ("a", "b", "sum")]
+        write_graph(directory, [helper.make_node("Add", ["a", "b"], ["sum"])], values[:2], values[2:], file=file)
+    declared = {"serving_default": {}, "integers": {"graph": "integers.onnx"}}
+    (directory / "model.json").write_text(json.dumps({"signatures": declared}))
 
 
 def write_graph(
@@ -101,9 +105,11 @@ def write_graph(
     inputs: list[onnx.ValueInfoProto],
     outputs: list[onnx.ValueInfoProto],
     constants: Sequence[onnx.TensorProto] = (),
+    *,
+    file: str = "model.onnx",
 ) -> None:
-    """Write `model.onnx` into a version's directory."""
+    """Write a graph into a version's directory."""
     graph = helper.make_graph(nodes, directory.parent.name, inputs, outputs, list(constants))
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
     directory.mkdir(parents=True, exist_ok=True)
-    onnx.save(model, directory / "model.onnx")
+    onnx.save(model, directory / file)

@@ -38,6 +38,12 @@ def test_half_floats_are_numbers_too() -> None:
     assert encode_tensor(values.astype(numpy_dtype("bfloat16"))) == b"[1.5,Infinity]"
 
 
+@pytest.mark.parametrize("code", "bBhHiIlLqQ?")
+def test_every_integer_type_of_c_is_written_as_scalar_and_as_list(code: str) -> None:
+    assert encode_tensor(np.array(1, code)) in (b"1", b"true")
+    assert encode_tensor(np.array([1, 0], code)) in (b"[1,0]", b"[true,false]")
+
+
 def test_text_is_decoded() -> None:
     assert json.loads(encode_tensor(np.array([["é".encode(), b""]], object))) == [["é", ""]]
     assert encode_tensor(np.array(b"x", object)) == b'"x"'

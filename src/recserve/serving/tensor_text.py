@@ -29,7 +29,9 @@ def encode_tensor(tensor: NDArray[Any], name: str = "") -> bytes:
     if tensor.dtype.itemsize == 2 and tensor.dtype.kind in "fV":
         tensor = tensor.astype(np.float32)
     numbers = np.ascontiguousarray(tensor).reshape(tensor.shape)
-    text = orjson.dumps(numbers if tensor.ndim else numbers[()], option=orjson.OPT_SERIALIZE_NUMPY)
+    # A scalar goes as a list of one: orjson knows arrays of C's `long long`, and no scalars of it.
+    text = orjson.dumps(numbers if tensor.ndim else numbers.reshape(1), option=orjson.OPT_SERIALIZE_NUMPY)
+    text = text if tensor.ndim else text[1:-1]
     if numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
         return name_odd_numbers(text, numbers)
     return text

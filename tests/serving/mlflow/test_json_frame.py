@@ -60,7 +60,7 @@ def test_values_without_names_stay_as_they_are(form: str) -> None:
     [
         ([], "The input must be a JSON dictionary with exactly one of the input fields {'dataframe_records', "),
         ([], "Received a list."),
-        (7, "Received unexpected input type 'int'."),
+        (7, "Received unexpected input type '<class 'int'>'."),
         ({}, "Received dictionary with input fields: []."),
         ({"columns": [], "data": []}, "exactly one of the input fields"),
         ({"instances": [], "inputs": []}, "Received dictionary with input fields: ['inputs', 'instances']."),

@@ -30,6 +30,18 @@ def test_every_form_gets_the_same_answer(serving: Serving) -> None:
     assert (shown["inference_count"], shown["execution_count"]) == (9, 5)
 
 
+def test_integers_go_to_the_signature_of_integers_where_the_model_has_one(serving: Serving) -> None:
+    def said(body: bytes, kind: str = "application/json") -> bytes:
+        return score(serving, kind, body, perf_counter_ns())
+
+    assert said(b"a,b\n1,2\n3,4\n", "text/csv") == b'{"predictions":[3,7]}'
+    assert said(b'{"inputs": {"a": [9007199254740993], "b": [2]}}') == b'{"predictions":[9007199254740995]}'
+    for body in (b'{"inputs": {"a": [1.0], "b": [2]}}', b'{"instances": [{"a": 1, "b": 2}, {"a": 1.5, "b": 2}]}'):
+        assert b".0" in said(body)
+    assert said(b'{"dataframe_split": {"columns": ["a", "b"], "data": []}}') == b'{"predictions":[]}'
+    assert said(b'{"dataframe_split": {"columns": ["a", "b"], "data": [[true, 1]]}}') == b'{"predictions":[2.0]}'
+
+
 def test_text_columns_of_csv_are_text(make_serving: Any) -> None:
     serving = make_serving("identity_bytes")
     assert predict(serving, b"INPUT0\n01\n02\n", "text/csv") == ["01", "02"]

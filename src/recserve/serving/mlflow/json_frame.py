@@ -34,11 +34,11 @@ def parse_json(body: bytes) -> Frame | BareTensor:
     try:
         document = read_json(body)
     except JsonError as error:
-        raise RequestError(f"Ensure that input is a valid JSON formatted string. Error: '{error.reason}'") from None
+        raise _invalid(f"Ensure that input is a valid JSON formatted string. Error: '{error.reason}'") from None
     if isinstance(document, list):
-        raise RequestError(f"{_REQUIRED}. Received a list.")
+        raise _invalid(f"{_REQUIRED}. Received a list.")
     if not isinstance(document, dict):
-        raise RequestError(f"{_REQUIRED}. Received unexpected input type '{type(document).__name__}'.")
+        raise _invalid(f"{_REQUIRED}. Received unexpected input type '{type(document)}'.")
     given = [form for form in FORMS if form in document]
     if len(given) != 1:
         raise RequestError(f"{_REQUIRED}. Received dictionary with input fields: {given or list(document)[:20]}.")
@@ -56,9 +56,9 @@ def parse_json(body: bytes) -> Frame | BareTensor:
 def _from_split(value: object) -> Frame:
     if not isinstance(value, dict):
         got = "list" if isinstance(value, list) else f"type {type(value)}"
-        raise RequestError(f"Dataframe split format must be a dictionary. Got {got}.")
+        raise _invalid(f"Dataframe split format must be a dictionary. Got {got}.")
     if "data" not in value or value.keys() - {"columns", "index", "data"}:
-        raise RequestError(
+        raise _invalid(
             "Dataframe split format must have 'data' field and optionally 'columns' and 'index' fields. Got "
             f"{sorted(value)[:20]}."
         )
@@ -90,7 +90,7 @@ def _transpose(rows: list[Any]) -> list[list[Any]]:
 def _from_records(value: object) -> Frame:
     if not isinstance(value, list):
         got = "dictionary" if isinstance(value, dict) else f"type {type(value)}"
-        raise RequestError(f"Dataframe records format must be a list of records. Got {got}.")
+        raise _invalid(f"Dataframe records format must be a list of records. Got {got}.")
     if set(map(type, value)) - {dict}:
         raise _not_a_table("records", "a record is no dictionary")
     return Frame(_columns_of(value), is_table=True)
@@ -109,13 +109,13 @@ def _from_instances(value: object) -> Frame | BareTensor:
     if isinstance(value, list) and value and set(map(type, value)) == {dict}:
         names = set(map(frozenset, value))
         if len(names) != 1:
-            raise RequestError("The length of values for each input/column name are not the same")
+            raise _invalid("The length of values for each input/column name are not the same")
         return Frame(_columns_of(value), is_table=False)
     if isinstance(value, dict):
         frame = _from_named(value)
         lengths = {len(column) for column in frame.columns.values() if isinstance(column, list)}
         if len(lengths) > 1:
-            raise RequestError("The length of values for each input/column name are not the same")
+            raise _invalid("The length of values for each input/column name are not the same")
         return frame
     return BareTensor(value)
 
@@ -129,6 +129,11 @@ def _from_named(value: Mapping[str, Any]) -> Frame:
 
 
 def _not_a_table(form: str, reason: str) -> RequestError:
-    return RequestError(
+    return _invalid(
         f"Provided dataframe_{form} field is not a valid dataframe representation in '{form}' format. Error: '{reason}'"
     )
+
+
+def _invalid(problem: str) -> RequestError:
+    """In MLflow's words, which its clients may look for."""
+    return RequestError(f"Invalid input. {problem}")

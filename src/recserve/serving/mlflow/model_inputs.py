@@ -84,6 +84,17 @@ def to_tensor(spec: TensorSpec, values: Any, name: str = "") -> NDArray[Any]:
     return _from_values(spec, flat_list, place).reshape(shape)
 
 
+def are_integers(values: Any) -> bool:
+    """Whether there are values, and all of them are integers, as `to_tensor` takes them; truths are none.
+
+    Raises:
+        RequestError: the lists are ragged.
+    """
+    if isinstance(values, np.ndarray):
+        return values.dtype.kind in "iu" and bool(values.size)
+    return set(map(type, _flatten(values, "a column")[0])) == {int}
+
+
 def _flatten(values: Any, place: str) -> tuple[list[Any], tuple[int, ...]]:
     """The scalars of nested lists, level by level so that C loops do the work, and their shape."""
     if not isinstance(values, list):

@@ -10,7 +10,7 @@ from recserve.serving.inference import find_signature, run_signature, tensor_mod
 from recserve.serving.mlflow.content_types import CSV, JSON, read_content_type
 from recserve.serving.mlflow.frame import BareTensor, Frame
 from recserve.serving.mlflow.json_frame import parse_json
-from recserve.serving.mlflow.model_inputs import bind_inputs
+from recserve.serving.mlflow.model_inputs import are_integers, bind_inputs
 from recserve.serving.mlflow.predictions import encode_predictions
 from recserve.serving.mlflow.table_frame import parse_csv, parse_parquet
 from recserve.serving.statistics import Times
@@ -44,7 +44,7 @@ def score(serving: Serving, content_type: str, body: bytes, arrived_ns: int) -> 
             model = tensor_model(leased)
             signature = _signature(model)
             frame = _parse(kind, body, signature)
-            inputs = _bind(signature, frame)
+            signature, inputs = _bind(model, signature, frame)
             parsed_ns = perf_counter_ns()
             outputs = run_signature(model, signature, inputs)
             ran_ns = perf_counter_ns()
@@ -72,8 +72,25 @@ def _parse(kind: str, body: bytes, signature: Signature) -> Frame | BareTensor:
     return parse_parquet(body)
 
 
-def _bind(signature: Signature, frame: Frame | BareTensor) -> dict[str, Tensor]:
+def _bind(model: TensorModel, signature: Signature, frame: Frame | BareTensor) -> tuple[Signature, dict[str, Tensor]]:
     try:
-        return bind_inputs(signature, frame)
+        signature = _for_integers(model, signature, frame)
+        return signature, bind_inputs(signature, frame)
     except RequestError as error:
         raise RequestError(f"{FAILED} Error: {error}") from None
+
+
+def _for_integers(model: TensorModel, signature: Signature, frame: Frame | BareTensor) -> Signature:
+    """Where only integers came in: the first signature of the same names that takes integers, if there is one."""
+    if len(model.signatures) == 1 or not isinstance(frame, Frame):
+        return signature
+    names = signature.inputs.keys()
+    for other in model.signatures.values():
+        is_alike = other.inputs.keys() == names and other.outputs.keys() == signature.outputs.keys()
+        if is_alike and all(spec.dtype.startswith(("int", "uint")) for spec in other.inputs.values()):
+            return (
+                other
+                if all(name in frame.columns and are_integers(frame.columns[name]) for name in names)
+                else signature
+            )
+    return signature
