@@ -288,6 +288,21 @@ def test_a_configuration_that_one_worker_is_sent_is_served_by_all(server: Server
         assert server.statuses("tfs", "/v1/models/b:predict", json=ROW) == [200, 200]
 
 
+def test_the_statistics_of_a_model_are_those_of_all_workers(server: Server) -> None:
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1], "data": [1.5]}
+
+    def counts() -> list[int]:
+        answers = server.ask_all("GET", "oip", "/v2/models/a/stats")
+        return [sum(row["execution_count"] for row in answer.json()["model_stats"]) for answer in answers]
+
+    before = max(counts())
+    asked = 0
+    while asked < 40:
+        assert server.statuses("oip", "/v2/models/a/infer", json={"inputs": [tensor]}) == [200, 200]
+        asked += 2
+    wait_for(lambda: len(found := set(counts())) == 1 and found.pop() >= before + asked)
+
+
 def test_a_worker_that_hangs_is_replaced(server: Server) -> None:
     victim = workers_of(server.process)[0]
     os.kill(victim, signal.SIGSTOP)

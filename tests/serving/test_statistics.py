@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 from recserve.serving.statistics import MAX_BATCH_SIZES, Statistics, Times, VersionStatistics
 
@@ -66,3 +69,38 @@ def test_a_forgotten_version_starts_anew() -> None:
     statistics.forget("x", 1)
     assert statistics.of("m", 1).as_json("m", 1)["execution_count"] == 0
     assert statistics.of("m", 2).as_json("m", 2)["execution_count"] == 1
+
+
+WORKER = """
+import sys
+from pathlib import Path
+from recserve.serving.statistics import Statistics, Times
+statistics = Statistics(Path(sys.argv[1]))
+statistics.of("m", 1).add(2, Times(1, 20, 300, 4000))
+statistics.of("m", 1).add(7, Times(1, 20, 300, 4000))
+statistics.of("m", 2).add_failure(9)
+statistics.close()
+"""
+
+
+def test_workers_tell_the_sum_of_what_all_counted_also_those_that_are_gone(tmp_path: Path) -> None:
+    alone, shared = Statistics(), Statistics(tmp_path / "statistics")
+    for rows in (2, 3):
+        shared.of("m", 1).add(rows, TIMES)
+    for rows in (2, 3, 2, 7, 2, 7):
+        alone.of("m", 1).add(rows, TIMES)
+    for _ in range(2):
+        alone.of("m", 2).add_failure(9)
+        subprocess.run([sys.executable, "-c", WORKER, tmp_path / "statistics"], check=True)
+    expected, found = (each.describe([("m", 1), ("m", 2), ("x", 1)]) for each in (alone, shared))
+    for item in (*expected, *found):
+        assert item.pop("last_inference") > (0 if item["execution_count"] else -1)
+    assert found == expected
+    shared.close()
+
+
+def test_a_process_on_its_own_tells_its_own_counts() -> None:
+    statistics = Statistics()
+    statistics.of("m", 1).add(2, TIMES)
+    assert statistics.describe([("m", 1)]) == [statistics.of("m", 1).as_json("m", 1)]
+    statistics.close()

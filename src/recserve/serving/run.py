@@ -154,6 +154,8 @@ class ServerProcess:
         self._is_stopping = False
         self._options = options
         self._oversight = Oversight(options.operations, RequestMetrics(), list(DIALECTS))
+        shared = options.operations.metrics_directory
+        self._statistics = Statistics(None if shared is None else Path(shared) / "statistics")
         self._records = records
         kept = options.operations.users_directory
         self._users = None if kept is None else UserStore(kept)
@@ -223,7 +225,6 @@ class ServerProcess:
     def _open_ports(self, threads: RankThreads, listeners: list[socket.socket], companions: list[Companion]) -> Ports:
         """Listen on every port; what is opened goes into the lists, also where a later port fails."""
         service = RankService(self._registry, self._records, users=self._users, metrics=self._oversight.metrics)
-        statistics = Statistics()
         gates: dict[int, Gate] = {}
         for port in self._options.listeners():
             serving = Serving(
@@ -233,7 +234,7 @@ class ServerProcess:
                 threads=threads,
                 limits=self._options.limits,
                 readiness=self._is_ready,
-                statistics=statistics,
+                statistics=self._statistics,
                 metrics=self._oversight.metrics,
                 oversight=self._oversight,
                 allows_cross_origin=self._options.allows_cross_origin,
@@ -355,6 +356,7 @@ class ServerProcess:
             self._records.close()
         if self._users is not None:
             self._users.close()
+        self._statistics.close()
         self._oversight.close()
 
 

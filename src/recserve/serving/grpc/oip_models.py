@@ -64,7 +64,6 @@ class ModelsService:
                 request, lambda model: describe_model(model, self._serving.registry)
             ),
             "ModelConfig": lambda request: {"config": self._described(request, describe_config)},
-            "ModelStatistics": self._statistics,
             "RepositoryIndex": self._index,
             "SystemSharedMemoryStatus": lambda _: {},
             "CudaSharedMemoryStatus": lambda _: {},
@@ -72,6 +71,7 @@ class ModelsService:
             "LogSettings": self._log,
         }
         slow: dict[str, Callable[[Message], Mapping[str, Any]]] = {
+            "ModelStatistics": self._statistics,  # it reads the files of other workers
             "RepositoryModelLoad": self._load,
             "RepositoryModelUnload": self._unload,
         }
@@ -96,13 +96,12 @@ class ModelsService:
         if request.name:  # refuses an unknown one
             with self._serving.registry.lease(request.name, version):
                 pass
-        return {
-            "model_stats": [
-                self._serving.statistics.of(row.name, row.version).as_json(row.name, row.version)
-                for row in self._serving.registry.states(request.name or None)
-                if row.state == "AVAILABLE" and version in (None, row.version)
-            ]
-        }
+        versions = [
+            (row.name, row.version)
+            for row in self._serving.registry.states(request.name or None)
+            if row.state == "AVAILABLE" and version in (None, row.version)
+        ]
+        return {"model_stats": self._serving.statistics.describe(versions)}
 
     def _index(self, request: Message) -> Mapping[str, Any]:
         _check_repository(request)

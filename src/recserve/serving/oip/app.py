@@ -89,6 +89,8 @@ class OipApp:
             return await self._serving.threads.run(lambda: self._infer(target, request, arrived_ns))
         if target.action in {"load", "unload"}:
             return await asyncio.to_thread(self._control, target, request)
+        if target.action == "stats":  # it reads the files of other workers
+            return await asyncio.to_thread(self._statistics, target)
         return self._describe(target, request)
 
     def _infer(self, target: Target, request: HttpRequest, arrived_ns: int) -> HttpAnswer:
@@ -117,8 +119,6 @@ class OipApp:
                 return json_answer({"ready": is_ready}, 200 if is_ready else NOT_READY)
             case "model_ready":
                 return self._model_ready(target)
-            case "stats":
-                return self._statistics(target)
             case "index":
                 return json_answer(index_models(self._serving.registry, self._serving.repository, request.body))
             case "trace":
@@ -149,12 +149,12 @@ class OipApp:
         if target.model:  # refuses an unknown one
             with self._serving.registry.lease(target.model, version):
                 pass
-        rows = [
-            self._serving.statistics.of(row.name, row.version).as_json(row.name, row.version)
+        versions = [
+            (row.name, row.version)
             for row in self._serving.registry.states(target.model or None)
             if row.state == "AVAILABLE" and version in (None, row.version)
         ]
-        return json_answer({"model_stats": rows})
+        return json_answer({"model_stats": self._serving.statistics.describe(versions)})
 
     def _control(self, target: Target, request: HttpRequest) -> HttpAnswer:
         """Load or unload a model; takes as long as the model does."""
