@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextvars import copy_context
 from typing import Any, cast
 
 import httptools
@@ -46,8 +47,14 @@ def test_a_head_tells_who_calls_and_what_the_caller_wishes() -> None:
     assert (turn.priority, turn.size_bytes, turn.kind) == (Priority.LOW, 12, "/x")
     assert 0 < turn.remaining_s() <= 0.5
     seen = observation.Observation("tfs", "POST /x", "one")
-    head.enter(turn, seen)
-    assert (current_turn(), current_user(), observation.current()) == (turn, "u1", seen)
+
+    def work() -> None:
+        head.enter(turn, seen)
+        assert (current_turn(), current_user(), observation.current()) == (turn, "u1", seen)
+        Head([], "").enter(turn, None)
+        assert (current_user(), observation.current()) == (None, None)
+
+    copy_context().run(work)
 
 
 def test_a_head_without_wishes_has_a_turn_without_limits_each_time() -> None:
@@ -56,8 +63,6 @@ def test_a_head_without_wishes_has_a_turn_without_limits_each_time() -> None:
     assert first is not second
     assert (first.size_bytes, first.kind, first.remaining_s()) == (3, "/x", float("inf"))
     assert (head.request_id, head.authorization, head.traceparent) == ("", "", "")
-    head.enter(first, None)
-    assert current_user() is None
 
 
 @pytest.mark.parametrize("length", [b"", b"x", b"-1"])
