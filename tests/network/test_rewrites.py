@@ -257,6 +257,15 @@ def first_row(g: Any) -> None:
     g.output(g.op("Add", g.op("Mul", g.op("Tanh", g.op("Mul", item, one)), wide), score), dims=(6,))
 
 
+def retrieved(g: Any) -> None:
+    hist, item = g.input("hist", USER, 6, 4), g.input("item", ITEM, 4)
+    scores = g.op("Squeeze", g.op("MatMul", hist, g.op("Unsqueeze", item, g.ints(2))), g.ints(2))
+    _, index = g.op("TopK", scores, g.ints(2), outputs=2, axis=1)
+    wide = g.op("Expand", g.op("Unsqueeze", index, g.ints(2)), g.ints(1, 1, 4))
+    taken = g.op("GatherElements", hist, wide, axis=1)
+    g.output(g.op("Relu", g.op("MatMul", taken, g.weight(4, 3))), dims=(2, 3))
+
+
 def merged_choice(g: Any) -> None:
     turned = g.op("Transpose", g.op("Unsqueeze", both(g), g.ints(2)), perm=(1, 0, 2))
     taken = g.op("Gather", g.op("Flatten", g.op("Relu", g.op("Mul", turned, g.weight(10, 1, 3)))), g.ints(1, 8, 4))
@@ -329,6 +338,7 @@ GRAPHS: dict[str, Callable[[Any], None]] = {
     "lift_merging_reshapes": merged,
     "take_rows_apart": merged_rows,
     "spread_first_row": first_row,
+    "project_before_retrieval": retrieved,
     "gather_before_merge": merged_choice,
     "group_choices": listed_products,
     "join_reshapes": reshaped_twice,

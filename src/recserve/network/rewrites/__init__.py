@@ -42,6 +42,7 @@ from recserve.network.rewrites.products import (
     request_on_the_right,
     sums_of_products,
 )
+from recserve.network.rewrites.retrieved import project_before_retrieval
 from recserve.network.rewrites.rows import spread_first_row
 from recserve.network.rewrites.selections import (
     flatten_by_piece,
@@ -102,6 +103,7 @@ PASSES: Final[tuple[Rewrite, ...]] = (
     expand_last,
     sums_of_products,
     request_on_the_right,
+    project_before_retrieval,
     group_pieces,
     regroup_sums,
     regroup_products,
