@@ -113,13 +113,9 @@ def recserve_commands() -> list[str]:
     return sorted({line for page in pages() for line in commands(page) if line.startswith("recserve ")})
 
 
-@pytest.mark.parametrize("line", recserve_commands())
-def test_commands_of_the_docs_exist(line: str) -> None:
-    words = shlex.split(line)[1:]
-    parts = list(itertools.takewhile(re.compile(r"[a-z]+").fullmatch, words[:2]))
-    program = ["-c", "from recserve.cli import main; main()", *parts]
-    if parts[0] == "bench" and len(parts) > 1:  # what follows the name is the benchmark's own
-        program = [str(ROOT / "benchmarks" / f"{parts[1]}.py")]
+@cache
+def help_of(*program: str) -> str:
+    """What a program says of itself; once for all lines that name it."""
     done = subprocess.run(
         [sys.executable, *program, "--help"],
         env={**os.environ, "COLUMNS": "300", "TERM": "dumb", "NO_COLOR": "1"},
@@ -128,9 +124,20 @@ def test_commands_of_the_docs_exist(line: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("line", recserve_commands())
+def test_commands_of_the_docs_exist(line: str) -> None:
+    words = shlex.split(line)[1:]
+    parts = list(itertools.takewhile(re.compile(r"[a-z]+").fullmatch, words[:2]))
+    program = ["-c", "from recserve.cli import main; main()", *parts]
+    if parts[0] == "bench" and len(parts) > 1:  # what follows the name is the benchmark's own
+        program = [str(ROOT / "benchmarks" / f"{parts[1]}.py")]
+    text = help_of(*program)
     options = {word.split("=")[0] for word in words if word.startswith("--")}
-    missing = sorted(option for option in options if not re.search(rf"{option}\b", done.stdout))
-    assert not missing, f"`{line}`: the command has no {', '.join(missing)}\n{done.stdout}"
+    missing = sorted(option for option in options if not re.search(rf"{option}\b", text))
+    assert not missing, f"`{line}`: the command has no {', '.join(missing)}\n{text}"
 
 
 def test_targets_of_the_docs_exist() -> None:
