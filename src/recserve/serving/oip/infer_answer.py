@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from numpy.typing import NDArray
@@ -15,8 +14,7 @@ from recserve.serving.oip.datatypes import INVALID, datatype_of
 from recserve.serving.oip.tensors import encode_binary, encode_json_data
 
 
-@dataclass(frozen=True)
-class InferAnswer:
+class InferAnswer(NamedTuple):
     """The body of an answer.
 
     Attributes:

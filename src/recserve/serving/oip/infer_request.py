@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from numpy.typing import NDArray
 
@@ -23,16 +23,14 @@ _MAX_RANK: Final = 64
 _JSON_TYPES: Final = {"array": list, "string": str, "boolean": bool, "object": dict}
 
 
-@dataclass(frozen=True)
-class InferInput:
+class InferInput(NamedTuple):
     """One input: its datatype as the caller names it, and its tensor."""
 
     datatype: str
     tensor: NDArray[Any]
 
 
-@dataclass(frozen=True)
-class InferRequest:
+class InferRequest(NamedTuple):
     """One infer request.
 
     Attributes:
@@ -45,8 +43,8 @@ class InferRequest:
     """
 
     id: str = ""
-    inputs: Mapping[str, InferInput] = field(default_factory=dict)
-    outputs: Mapping[str, bool] = field(default_factory=dict)
+    inputs: Mapping[str, InferInput] = MappingProxyType({})
+    outputs: Mapping[str, bool] = MappingProxyType({})
     is_binary: bool = False
     timeout_us: int = 0
     priority: int = 0

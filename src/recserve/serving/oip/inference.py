@@ -127,6 +127,8 @@ def check_names(signature: Signature, request: InferRequest, model: str) -> None
     for name in request.outputs:
         if name not in signature.outputs:
             raise RequestError(f"unexpected inference output '{name}' for model '{model}'")
+    if request.inputs.keys() == signature.inputs.keys():
+        return
     required = [name for name, spec in signature.inputs.items() if not spec.is_optional]
     missing = [name for name in required if name not in request.inputs]
     most = len(signature.inputs)
