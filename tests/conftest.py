@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,6 +45,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     count = Counter(item.path for item in items)
     items.sort(key=lambda item: (item.path not in slow, -count[item.path]))  # stable: a file stays together
+
+
+def pytest_runtest_setup() -> None:
+    """Keep torch's table of ONNX operators: each export makes it again, from the source of 500 functions."""
+    made = sys.modules.get("torch.onnx._internal.exporter._registration")
+    if made is not None and not hasattr(made.ONNXRegistry.from_torchlib, "cache_info"):
+        made.ONNXRegistry.from_torchlib = staticmethod(functools.cache(made.ONNXRegistry.from_torchlib))
 
 
 def _folder(variable: str) -> Path:
