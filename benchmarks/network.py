@@ -3,15 +3,22 @@
 Features, lookups and the gather of payloads are left out. A staged request runs the request part once and the candidate
 part on N candidates whose item tensors are at hand; a flat one runs the network as exported on N rows of each input.
 
-- `flat`: ONNX Runtime, PyTorch eager, OpenVINO in fp32 and bf16; with --compile also torch.compile and AOTInductor.
+- `flat`: ONNX Runtime, PyTorch eager, OpenVINO in fp32 and bf16; with --compile also torch.compile and AOTInductor;
+  with --tensorflow PYTHON also the call of a SavedModel with the same weights, in a process of its own on the same
+  core, at 500 candidates.
 - `staged`: ONNX Runtime in one call, and in each engine and precision the way that measuring chose.
+
+With --traffic each runs at the sizes of T1 (their mean), T2, T3 and T4, in the ways that were chosen at 500 candidates.
+At the end stand the networks and sizes at which the best staged way is slower than the best flat one, exact against
+exact and all against all.
 
 The floor is the staged operations at the speed of a large matrix product in that precision, plus the item tensors'
 bytes at the speed of a copy, all measured in the same run. The difference is the largest of any output against flat
 ONNX Runtime in fp32, relative to max(1, |value|). The AUC is that of the first output on labels of a drawn teacher,
 which the network was trained on for a moment (`network_subjects`); its change is against flat ONNX Runtime in fp32.
 
-With --tail each model answers many requests of T1's mixed sizes instead.
+With --tail each model answers many requests of T1's mixed sizes instead: flat in ONNX Runtime, and staged in the
+fastest exact way and in the fastest of all.
 """
 
 from __future__ import annotations
@@ -24,7 +31,7 @@ import argparse
 import logging
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +43,7 @@ from network_models import NETWORKS, STEPS
 from network_peers import BASE, Loaded, Run, flat_variants
 from network_subjects import Array, Request, StagedNetwork, Subject, Teacher, prepare
 from network_tail import measure_tail
+from network_tensorflow import TensorFlow
 from recserve.errors import RecserveError
 from recserve.network import session_openvino
 from recserve.network.engine_choice import EngineOptions, list_ways, measure
@@ -67,14 +75,21 @@ _STAGED: Final = (
 )
 _JUDGED: Final = (8, 250)
 """Requests, and candidates of each, on which the AUC is measured."""
-_TRAFFIC: Final = {165: "T2", 2048: "T3"}
+_TRAFFIC: Final = {270: "T1", 165: "T2", 2048: "T3", 1: "T4", 100: "T4", 500: "T4", 1000: "T4"}
+_CHOSEN_AT: Final = 500
+_TOLERANCE: Final = 1.05
+"""Times as long as the best flat way that the best staged one may take, before it is told: what measuring errs."""
 
 
-def choose_ways(subject: Subject, size: int, seconds: float, seed: int) -> list[EngineChoice]:
-    """The default, and the fastest way of each engine and precision that runs here; each has so many seconds."""
+def choose_ways(subject: Subject, size: int, seconds: float, seed: int) -> dict[EngineChoice, float]:
+    """The default, and the fastest way of each engine and precision that runs here; each has so many seconds.
+
+    Returns:
+        {way: best µs of `size` candidates}; that of the default is infinite where it was not measured.
+    """
     longest = _longest(subject.inputs)
     part = subject.split.candidate
-    found = [EngineChoice()]
+    found = {EngineChoice(): float("inf")}
     for engine, precision in _STAGED:
         options = EngineOptions(engine=engine, seconds=seconds, candidates=size)
         try:
@@ -91,7 +106,7 @@ def choose_ways(subject: Subject, size: int, seconds: float, seed: int) -> list[
             print(f"{subject.name}: {engine} {precision} is left out: no way of it runs", flush=True)
             continue
         best = min(able, key=lambda way: us[way.label])
-        found += [best] if best not in found else []
+        found[best] = us[best.label]
     return found
 
 
@@ -110,9 +125,15 @@ class Judge:
         self._labels = np.concatenate([teacher.label(subject.tile(request), rng) for request in self._requests])
         session = Session(subject.flat.to_bytes())
         self.exact = self._auc([session.run(subject.tile(request)) for request in self._requests])
+        self._judged: dict[str, dict[str, float]] = {}
 
     def judge(self, variant: str, choice: EngineChoice | None) -> dict[str, float]:
         """{auc, auc_change} of a staged choice or a flat variant in bf16; empty for what is as exact as the base."""
+        if variant not in self._judged:
+            self._judged[variant] = self._measure(variant, choice)
+        return self._judged[variant]
+
+    def _measure(self, variant: str, choice: EngineChoice | None) -> dict[str, float]:
         if choice is not None:
             staged = StagedNetwork(self._subject.split, choice)
             found = [staged.run(*staged.store(request)) for request in self._requests]
@@ -132,13 +153,36 @@ class Judge:
 
 
 def run_subject(
-    subject: Subject, teacher: Teacher, size: int, options: argparse.Namespace, ceilings: Mapping[str, float]
+    subject: Subject, teacher: Teacher, options: argparse.Namespace, ceilings: Mapping[str, float]
+) -> list[Case]:
+    """All variants of one network at each size."""
+    ways = choose_ways(subject, _CHOSEN_AT, options.seconds / len(_STAGED), options.seed)
+    judge = Judge(subject, teacher, options.seed)
+    sizes = list(_TRAFFIC) if options.traffic else options.sizes
+    return [
+        case
+        for size in sizes
+        for case in run_size(subject, judge, size, ways=list(ways), options=options, ceilings=ceilings)
+    ]
+
+
+def run_size(
+    subject: Subject,
+    judge: Judge,
+    size: int,
+    *,
+    ways: Sequence[EngineChoice],
+    options: argparse.Namespace,
+    ceilings: Mapping[str, float],
 ) -> list[Case]:
     """All variants of one network at N = `size`, in turns."""
     request: Request = subject.draw(size, np.random.default_rng(options.seed))
-    variants: dict[str, Run] = flat_variants(subject, subject.tile(request), compiles=options.compile)
+    folder = tempfile.TemporaryDirectory()
+    tensorflow = (options.tensorflow, Path(folder.name)) if options.tensorflow and size == _CHOSEN_AT else None
+    tiled = subject.tile(request)
+    variants: dict[str, Run] = flat_variants(subject, tiled, compiles=options.compile, tensorflow=tensorflow)
     choices: dict[str, EngineChoice] = {}
-    for choice in choose_ways(subject, size, options.seconds / len(_STAGED), options.seed):
+    for choice in ways:
         staged = StagedNetwork(subject.split, choice)
         stored, shared = staged.store(request)
         name = f"staged {choice.label}"
@@ -147,8 +191,11 @@ def run_subject(
     exact = variants[BASE]()
     answers = {name: run() for name, run in variants.items()}
     taken = time_in_turns(variants, options.seconds)
+    for run in variants.values():
+        if isinstance(run, TensorFlow):
+            run.close()
+    folder.cleanup()
     base = float(np.median(taken[BASE]))
-    judge = Judge(subject, teacher, options.seed)
     cases: list[Case] = []
     for name, values in taken.items():
         p50 = float(np.median(values))
@@ -238,10 +285,11 @@ def main() -> None:
                 found = run_tail(subject, options)
                 print_tail(found)
             else:
-                found = [c for size in options.sizes for c in run_subject(subject, teacher, size, options, ceilings)]
+                found = run_subject(subject, teacher, options, ceilings)
                 print_cases(header, found)
         cases += found
         write_json(options.json, header, cases)
+    print_slower(cases)
 
 
 def _parse() -> argparse.Namespace:
@@ -249,31 +297,54 @@ def _parse() -> argparse.Namespace:
     names = [workload.name for workload in NETWORKS]
     parser.add_argument("--models", nargs="+", choices=names, default=names)
     parser.add_argument("--sizes", nargs="+", type=int, default=list(SIZES), help="candidates of a request")
-    parser.add_argument("--seconds", type=float, default=6.0, help="to choose ways, and again to time all of a model")
+    parser.add_argument("--traffic", action="store_true", help="the sizes of T1 to T4 instead of --sizes")
+    parser.add_argument("--seconds", type=float, default=6.0, help="to choose ways of a model, and to time each size")
     parser.add_argument("--train", type=float, default=3.0, help="CPU seconds of training; 0: drawn weights")
     parser.add_argument("--compile", action="store_true", help="also what needs a C++ compiler: about a minute a model")
-    parser.add_argument("--tail", action="store_true", help="requests of T1's mixed sizes, in the fastest exact way")
-    parser.add_argument("--requests", type=int, default=10_000, help="of --tail")
+    parser.add_argument("--tensorflow", type=Path, metavar="PYTHON", help="of an environment with TensorFlow")
+    parser.add_argument("--tail", action="store_true", help="requests of T1's mixed sizes, in the fastest ways")
+    parser.add_argument("--requests", type=int, default=10_000, help="of --tail, in each way")
+    parser.add_argument("--tail-seconds", type=float, default=120.0, help="of --tail, in each way, at most")
     parser.add_argument("--json", type=Path, help="write the results to this file")
     parser.add_argument("--seed", type=int, default=1)
     return parser.parse_args()
 
 
 def run_tail(subject: Subject, options: argparse.Namespace) -> list[Case]:
-    """The fastest way of each engine and precision over mixed sizes."""
-    chosen = choose_ways(subject, 270, options.seconds / len(_STAGED), options.seed)
-    return [measure_tail(subject, choice, options.requests, options.seed) for choice in chosen]
+    """Mixed sizes flat, in the fastest exact way, and in the fastest of all."""
+    us = choose_ways(subject, 270, options.seconds / len(_STAGED), options.seed)
+    exact = min((way for way in us if way.precision == "fp32"), key=us.__getitem__)
+    ways = dict.fromkeys([None, exact, min(us, key=us.__getitem__)])
+    return [measure_tail(subject, way, options.requests, options.tail_seconds, options.seed) for way in ways]
 
 
 def print_tail(cases: list[Case]) -> None:
     """The slowest requests of one model."""
     for c in cases:
         print(
-            f"{c['case']:>20} {c['variant']:<36} p50 {c['p50_us']:9,.0f} µs  p99 {c['p99_us']:9,.0f}  "
-            f"p99.9 {c['p999_us']:9,.0f}  {c['tail_ratio']:.2f} × median  in CPU time {c['cpu_tail_ratio']:.2f} ×, "
-            f"{c['spike_ratio']:.2f} × those of its size",
+            f"{c['case']:>20} {c['variant']:<36} {c['calls']:6,} × p50 {c['p50_us']:9,.0f} µs  "
+            f"p99 {c['p99_us']:9,.0f}  p99.9 {c['p999_us']:9,.0f}  {c['tail_ratio']:.2f} × median  "
+            f"in CPU time {c['cpu_tail_ratio']:.2f} ×, by sizes alone {c['size_ratio']:.2f} ×; "
+            f"{c['spike_ratio']:.2f} × those of its size, at most {c['most_excess_us']:,.0f} µs more",
             flush=True,
         )
+
+
+def print_slower(cases: list[Case]) -> None:
+    """Where staged is slower than flat."""
+    timed = [case for case in cases if "ratio_to_flat" in case]
+    for name, size in dict.fromkeys((case["case"], case["n"]) for case in timed):
+        for what, word in (("exact ", "fp32"), ("", "")):
+            best: dict[str, Case] = {}
+            for case in timed:
+                if (case["case"], case["n"]) == (name, size) and word in case["variant"]:
+                    kind = case["variant"].partition(" ")[0]
+                    best[kind] = min(best.get(kind, case), case, key=lambda c: c["p50_us"])
+            if best["staged"]["p50_us"] > _TOLERANCE * best["flat"]["p50_us"]:
+                print(
+                    f"{name} N={size}: the best {what}staged way takes {best['staged']['p50_us']:,.0f} µs, "
+                    f"{best['flat']['variant']} {best['flat']['p50_us']:,.0f} µs"
+                )
 
 
 def print_cases(header: Mapping[str, Any], cases: list[Case]) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import torch
 
 from network_subjects import Array, Feeds, Subject
+from network_tensorflow import TensorFlow
 from recserve.network import session_openvino
 from recserve.network.session import Session
 
@@ -41,13 +42,16 @@ class Loaded:
         return self._run(self._feeds)
 
 
-def flat_variants(subject: Subject, feeds: Feeds, *, compiles: bool) -> dict[str, Run]:
+def flat_variants(
+    subject: Subject, feeds: Feeds, *, compiles: bool, tensorflow: tuple[Path, Path] | None = None
+) -> dict[str, Run]:
     """{variant: run}, the base first.
 
     Args:
         subject: the network.
         feeds: of the flat network, N rows each.
         compiles: also what needs a C++ compiler and time: torch.compile and AOTInductor.
+        tensorflow: a Python that has TensorFlow, and an empty folder; None: it is left out.
     """
     model = subject.flat.to_bytes()
     variants: dict[str, Run] = {BASE: Loaded(Session(model).run, feeds)}
@@ -55,6 +59,8 @@ def flat_variants(subject: Subject, feeds: Feeds, *, compiles: bool) -> dict[str
     if compiles:
         variants["flat torch.compile fp32"] = Eager(torch.compile(subject.module), feeds)
         variants["flat AOTInductor fp32"] = Eager(_ahead_of_time(subject.module, feeds), feeds)
+    if tensorflow is not None:
+        variants["flat tensorflow fp32"] = TensorFlow(tensorflow[0], model, feeds, tensorflow[1])
     for precision in ("fp32", "bf16"):
         if session_openvino.computes_in(precision):
             loaded = session_openvino.OpenVinoSession(model, precision)

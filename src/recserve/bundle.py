@@ -44,7 +44,8 @@ from recserve.network.split import SplitNetwork, split_network
 from recserve.network.storage import load_split, save_split
 from recserve.network.storing import StoreOptions
 from recserve.staging.assembly import Assembly, Parts, Wishes, assemble
-from recserve.staging.cuts import decide_cuts, input_rates, match_inputs
+from recserve.staging.cuts import NetworkInput, decide_cuts, input_rates, match_inputs
+from recserve.staging.forms import keep_faster
 from recserve.staging.pipeline import Pipeline
 from recserve.staging.precision import Precision
 from recserve.staging.quality import QualityGate
@@ -175,7 +176,7 @@ class Bundle:
         say("compiling features")
         inputs = match_inputs(feature_set.graph, flat)
         say("splitting the network")
-        split = split_network(flat, input_rates(inputs), storing=_storing(storing, precision), costs=calibrate())
+        split = _split(flat, inputs, _storing(storing, precision), engine or EngineOptions())
         ranking = Score.parse(score, tuple(flat.outputs))
         _check_score(ranking, flat)
         wishes = Wishes(engine or EngineOptions(), precision or Precision(), gate or QualityGate(), samples, records)
@@ -269,6 +270,19 @@ def _gather_tables(
             )
     tables = {name: value if isinstance(value, Table) else Table.direct(name, value) for name, value in given.items()}
     return lifted.network, tables | {name: Table.direct(name, rows) for name, rows in lifted.tables.items()}
+
+
+def _split(
+    flat: Network, inputs: tuple[NetworkInput, ...], storing: StoreOptions, engine: EngineOptions
+) -> SplitNetwork:
+    """Rewritten and cut, or only cut where that is faster here."""
+    rates, costs = input_rates(inputs), calibrate()
+    return keep_faster(
+        split_network(flat, rates, storing=storing, costs=costs),
+        lambda: split_network(flat, rates, (), storing=storing, costs=costs),
+        inputs,
+        engine,
+    )
 
 
 def _storing(options: StoreOptions | None, precision: Precision | None) -> StoreOptions:

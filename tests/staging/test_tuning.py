@@ -91,7 +91,7 @@ def test_every_engine_ranks_as_the_flat_pipeline(market: Any, model: str, engine
 
 
 def test_measuring_tells_ways_apart_by_time_alone(parts: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_choice, "_WORTH_MEASURING", 0)
+    monkeypatch.setattr(engine_choice, "WORTH_MEASURING", 0)
     monkeypatch.setattr(engine_choice, "cache_folder", lambda: __import__("pathlib").Path("/nonexistent/folder"))
     found = tune(*parts, EngineOptions(seconds=0.1, candidates=20))
     assert found.cpu == describe_cpu()

@@ -43,11 +43,12 @@ from recserve.network.split import Part
 _log: Final = logging.getLogger("recserve.network")
 _ORT_BLOCKS: Final = (0, 32, 64, 128)
 _OPENVINO_BLOCKS: Final = (128, 32, 512)
-_WORTH_MEASURING: Final = 20_000_000
+WORTH_MEASURING: Final = 20_000_000
 """Operations of a request below which no engine saves what a call of it costs."""
 WORTH_LEAVING: Final = 0.95
 """A way has to be so much faster than the default to be chosen."""
-_ASSUMED_STEPS: Final = 64
+ASSUMED_STEPS: Final = 64
+"""Of sequences without a bound, where they are measured."""
 _CPU_FLAGS: Final = (
     "avx2", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_bf16", "amx_int8", "bf16", "asimddp", "i8mm",
 )  # fmt: skip
@@ -231,14 +232,14 @@ def choose(
         flops: of one candidate.
         longest: steps of the sequence groups, as far as they are bounded.
     """
-    if len(ways) == 1 or not options.seconds or flops * options.candidates < _WORTH_MEASURING:
+    if len(ways) == 1 or not options.seconds or flops * options.candidates < WORTH_MEASURING:
         return Measured(ways[0])
     cpu = describe_cpu()
     file = _cache_file(part, ways, options, cpu)
     kept = _read_kept(file, ways)
     if kept is not None:
         return kept
-    steps = max((most for most in longest if most is not None), default=_ASSUMED_STEPS)
+    steps = max((most for most in longest if most is not None), default=ASSUMED_STEPS)
     us = measure(part, ways, options, steps)
     if not us:
         return Measured(ways[0])
