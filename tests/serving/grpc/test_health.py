@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import grpc
@@ -9,6 +10,8 @@ import pytest
 from google.protobuf import descriptor_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from recserve.serving.grpc.health import WATCH_INTERVAL_S, HealthService
 
 STATES = health_pb2.HealthCheckResponse
 
@@ -55,6 +58,32 @@ def test_a_watch_tells_changes(served: Any) -> None:
     finally:
         served.is_ready[0] = True
         watch.cancel()
+
+
+def test_all_who_watch_share_one_look_and_the_last_one_ends_it() -> None:
+    looks, states = [0], [True]
+
+    def readiness() -> bool:
+        looks[0] += 1
+        return states[0]
+
+    async def watch() -> None:
+        service = HealthService(["a.B"], readiness)
+        names = ["", "a.B", "B", "nope"] * 250
+        watching = [service.Watch(health_pb2.HealthCheckRequest(service=name), None) for name in names]
+        first = [(await anext(each)).status for each in watching]
+        assert first == [STATES.SERVING, STATES.SERVING, STATES.SERVING, STATES.SERVICE_UNKNOWN] * 250
+        assert looks[0] <= 2
+        states[0] = False
+        told = await asyncio.gather(*(anext(each) for each in watching[:3]))
+        assert {answer.status for answer in told} == {STATES.NOT_SERVING}
+        for each in watching:
+            await each.aclose()
+        looks[0] = 0
+        await asyncio.sleep(3 * WATCH_INTERVAL_S)
+        assert looks[0] == 0
+
+    asyncio.run(watch())
 
 
 def reflect(served: Any, **request: Any) -> Any:
