@@ -102,8 +102,31 @@ def target_attention() -> Any:
     return tf.keras.Model(given, head(layers.Dense(16, activation="relu")(layers.Flatten()(x))))
 
 
+def masked_attention() -> Any:
+    given = inputs("user", "item", "hist", "lengths")
+    ops, hist = tf.keras.ops, given["hist"]
+    places = ops.cumsum(ops.ones_like(hist[:, :, 0]), axis=1) - 1.0
+    mask = places < ops.cast(ops.expand_dims(given["lengths"], 1), "float32")
+    query = ops.expand_dims(given["item"], 1)
+    mixed = ops.squeeze(layers.Attention()([query, layers.Dense(8)(hist)], mask=[None, mask]), 1)
+    x = layers.Concatenate()([given["user"], given["item"], mixed])
+    return tf.keras.Model(given, head(layers.Dense(16, activation="relu")(x)))
+
+
+def ple() -> Any:
+    given = inputs("user", "item", "u1", "i1")
+    x = layers.Concatenate()(list(given.values()))
+    experts = [[layers.Dense(8, activation="relu")(x) for _ in range(2)] for _ in range(3)]
+    goals = {}
+    for own, goal in zip(experts[:2], ("ctr", "cvr"), strict=True):
+        gate = tf.keras.ops.expand_dims(layers.Dense(4, activation="softmax")(x), -1)
+        goals[goal] = head(tf.keras.ops.sum(gate * tf.keras.ops.stack([*own, *experts[2]], axis=1), axis=1), goal)
+    return tf.keras.Model(given, goals)
+
+
 SHARES: Final[dict[Callable[[], Any], float]] = {
     wide_and_deep: 0.55, deep_fm: 0.1, cross: 0.57, din: 0.34, mmoe: 0.17, two_tower: 0.02, target_attention: 0.16,
+    masked_attention: 0.25, ple: 0.12,
 }  # fmt: skip
 """How much of the flat graph's operations the candidate part may have."""
 
