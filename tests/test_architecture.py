@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import pytest
@@ -115,14 +115,17 @@ class Source:
         """First part of the path under src/recserve, without suffix."""
         return self.inner.split("/")[0].removesuffix(".py")
 
-    def imports(self) -> Iterator[tuple[int, str]]:
+    @cached_property
+    def imports(self) -> tuple[tuple[int, str], ...]:
         """(line, dotted name) of each import, those inside functions too; `from a import b` is `a.b`."""
+        found: list[tuple[int, str]] = []
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Import):
-                yield from ((node.lineno, alias.name) for alias in node.names)
+                found += ((node.lineno, alias.name) for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
                 prefix = "." * node.level + (node.module or "")
-                yield from ((node.lineno, f"{prefix}.{alias.name}") for alias in node.names)
+                found += ((node.lineno, f"{prefix}.{alias.name}") for alias in node.names)
+        return tuple(found)
 
     def functions(self) -> Iterator[tuple[int, str, int]]:
         """(line, name, number of lines) of each function and method, from `def` to its last line."""
@@ -163,7 +166,7 @@ def test_imports_go_one_way() -> None:
     for source in read("src"):
         if source.room not in STEP:  # the package's front page re-exports
             continue
-        for line, name in source.imports():
+        for line, name in source.imports:
             package, _, inner = name.partition(".")
             room = inner.split(".")[0]
             if not package:
@@ -186,7 +189,7 @@ def test_heavy_libraries_stay_behind_their_fences(library: str) -> None:
         f"{source.name}:{line} imports {name}"
         for source in read("src")
         if not any(fnmatch(source.inner, pattern) for pattern in allowed)
-        for line, name in source.imports()
+        for line, name in source.imports
         if name.split(".")[0] == library
     ]
     refuse(broken, f"{library} belongs in {', '.join(allowed)} only: {reason}.")

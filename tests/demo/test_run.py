@@ -38,10 +38,18 @@ def write_movielens(folder, users=30, items=60, per_user=40):
     return folder
 
 
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """(folder, report, text) of the demo on the shop with seed 1."""
+    folder = tmp_path_factory.mktemp("shop")
+    return folder, *run(
+        DemoOptions(out=folder / "out", quick=True, serve=False, seed=1, json_file=folder / "report.json")
+    )
+
+
 @pytest.mark.slow
-def test_the_shop_goes_from_logs_to_a_ranked_request_and_back(tmp_path):
-    options = DemoOptions(out=tmp_path / "out", quick=True, serve=False, json_file=tmp_path / "report.json")
-    report, text = run(options)
+def test_the_shop_goes_from_logs_to_a_ranked_request_and_back(shop):
+    folder, report, text = shop
     assert [step.name for step in report.steps] == ["shop", "join", *STEPS]
     assert not report.loop.differing
     assert report.loop.values > 100
@@ -54,21 +62,21 @@ def test_the_shop_goes_from_logs_to_a_ranked_request_and_back(tmp_path):
     assert report.quality_of("truth").gauc > report.quality_of("popularity").gauc
     for phrase in ("The live request", "candidate_network", "The loop closes", "bit for bit", "together"):
         assert phrase in text
-    assert orjson.loads((tmp_path / "report.json").read_bytes())["data"] == "shop"
-    assert Bundle.open(tmp_path / "out" / "models" / "shop" / "1").name == "shop"
-    assert len(read_records(tmp_path / "out" / "records")) == 240
+    assert orjson.loads((folder / "report.json").read_bytes())["data"] == "shop"
+    assert Bundle.open(folder / "out" / "models" / "shop" / "1").name == "shop"
+    assert len(read_records(folder / "out" / "records")) == 240
 
 
 @pytest.mark.slow
-def test_the_same_seed_gives_the_same_figures_and_another_seed_others(tmp_path):
-    def figures(seed):
-        name = str(len(list(tmp_path.iterdir())))
-        report, _ = run(DemoOptions(out=tmp_path / name, quick=True, serve=False, seed=seed))
+def test_the_same_seed_gives_the_same_figures_and_another_seed_others(shop, tmp_path):
+    def figures(report):
         return report.quality, report.top, report.live
 
-    first = figures(1)
-    assert figures(1) == first
-    assert figures(2) != first
+    again, other = (
+        run(DemoOptions(out=tmp_path / str(seed), quick=True, serve=False, seed=seed))[0] for seed in (1, 2)
+    )
+    assert figures(again) == figures(shop[1])
+    assert figures(other) != figures(again)
 
 
 @pytest.mark.slow
