@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SOAK = Path(__file__).resolve().parents[1] / "benchmarks" / "soak.py"
 
 
+@pytest.mark.slow
 def test_under_everything_at_once_no_answer_is_wrong_or_mixed(tmp_path: Path) -> None:
     result = tmp_path / "soak.json"
     command = [sys.executable, str(SOAK), "--minutes", "0.3", "--json", str(result)]
