@@ -124,12 +124,13 @@ def _tails(cases: list[Case]) -> str:
             case["variant"].removeprefix("tail "),
             f"{case['calls']:,}",
             *(f"{case[name]:,.0f}" for name in ("p50_us", "p99_us", "p999_us")),
-            *(f"{case[name]:.2f}×" for name in ("tail_ratio", "cpu_tail_ratio", "spike_ratio")),
+            *(f"{case[name]:.2f}×" for name in ("tail_ratio", "cpu_tail_ratio", "size_ratio", "spike_ratio")),
+            f"{case['most_excess_us']:,.0f}",
         ]
         for case in cases
     ]
     columns = ["model", "engine", "requests of T1", "P50 µs", "P99 µs", "P99.9 µs", "P99.9 by median"]
-    return _table([*columns, "the same in CPU time", "by median of its size"], rows)
+    return _table([*columns, "the same in CPU time", "by sizes alone", "by median of its size", "most µs beyond"], rows)
 
 
 _TRAFFIC: Final = ("c1", "c8", "capacity", "load_70", "t1_70", "t2_70", "overload_2x", "steady_70", "swap_70")
