@@ -45,7 +45,12 @@ def test_plain_models_are_served_in_several_dialects(tmp_path: Path) -> None:
     finally:
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=30)
-    assert (process.returncode, errors) == (0, "")
+    assert process.returncode == 0
+    said = [line.partition("recserve.serving: ")[2].split(", after")[0] for line in errors.splitlines()]
+    assert said == [
+        *("Model 'a' version 1 is served", "Model 'b' version 2 is served"),
+        *("Model 'a' version 1 is served no longer", "Model 'b' version 2 is served no longer"),
+    ]
 
 
 def test_an_unknown_dialect_ends_the_command(tmp_path: Path) -> None:
