@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any, ClassVar
 
+import onnx
 import pytest
 
 from recserve.network.split import SplitNetwork
@@ -100,3 +101,43 @@ def test_a_legacy_encoder_of_the_history_runs_once_a_request(export: Any, prove:
     left = ops_of(done.candidate.model)
     assert "LayerNormalization" not in left
     assert left.count("MatMul") + left.count("Gemm") <= 4
+
+
+class SearchUnit(nn.Module):  # type: ignore[misc]
+    """The steps most like the item, and attention over them (SIM)."""
+
+    rates: ClassVar = {"item": ITEM, "hist": USER}
+    shapes: ClassVar = {"item": (8,), "hist": (6, 8)}
+    is_fixed = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.key, self.value = (nn.Linear(8, 8, bias=False) for _ in range(3))
+
+    def forward(self, item: Any, hist: Any) -> Any:
+        _, index = torch.topk(torch.bmm(hist, item.unsqueeze(2)).squeeze(2), 2, dim=1)
+        steps = torch.gather(hist, 1, index.unsqueeze(2).expand(-1, -1, 8))
+        scores = torch.bmm(self.query(item).unsqueeze(1), self.key(steps).transpose(1, 2))
+        return torch.sigmoid(torch.bmm(torch.softmax(scores, -1), self.value(steps)).sum((1, 2)))
+
+
+class OneUser(nn.Module):  # type: ignore[misc]
+    """Two towers, of which the user's sees row 0 alone."""
+
+    rates: ClassVar = {"user": USER, "item": ITEM}
+    shapes: ClassVar = {"user": (6,), "item": (5,)}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.user, self.item = nn.Linear(6, 4), nn.Linear(5, 4)
+
+    def forward(self, user: Any, item: Any) -> Any:
+        return torch.mm(self.item(item), nn.functional.normalize(torch.relu(self.user(user[:1]))).t())
+
+
+@pytest.mark.parametrize("model", [SearchUnit, OneUser])
+def test_layers_of_the_user_leave_the_candidates(model: Any, export: Any, prove: Any) -> None:
+    done: SplitNetwork = prove(export(model, False), model.rates, rows=9, items=4, steps=6)
+    assert done.request is not None
+    weights = {w.name: tuple(w.dims) for w in onnx.load_model_from_string(done.candidate.model).graph.initializer}
+    assert all(len(dims) < 2 for dims in weights.values())

@@ -19,7 +19,7 @@ def spell_out_gemm(draft: Draft) -> None:
         bias = node.inputs[2] if len(node.inputs) > 2 else None
         bias_array = draft.array(bias)
         alpha, beta = _float(node, "alpha"), _float(node, "beta")
-        if weight is None and alpha == beta == 1:
+        if weight is None and alpha == 1 and (bias is None or beta == 1):
             matrix_value = node.inputs[1]
             if _int(node, "transB"):
                 matrix_value = draft.emit("Transpose", [matrix_value], node, perm=(1, 0))
