@@ -117,6 +117,6 @@ def shelf(tmp_path: Path, frozen_heap: None) -> Iterator[Shelf]:
     made = Shelf(tmp_path, registry, Repository(registry, open_model), opened)
     yield made
     for lifecycle in made.started:
-        lifecycle.stop(10)
-    assert registry.close(10)
+        lifecycle.stop(60)
+    assert registry.close(60)
     assert all(model.is_closed for model in opened)

@@ -24,7 +24,7 @@ def test_the_highest_version_is_served_and_followed(shelf: Any) -> None:
     shelf.put(1)
     shelf.put("0002")
     lifecycle = shelf.start()
-    assert lifecycle.wait_until_ready(10)
+    assert lifecycle.wait_until_ready(60)
     assert shelf.served() == [2]
     shelf.put(3)
     shelf.wait(lambda: shelf.served() == [3])
@@ -37,13 +37,13 @@ def test_a_process_may_start_before_its_models_are_there(shelf: Any) -> None:
     lifecycle = shelf.start()
     assert not lifecycle.wait_until_ready(0.1)
     shelf.put(1)
-    assert lifecycle.wait_until_ready(10)
+    assert lifecycle.wait_until_ready(60)
 
 
 def test_a_half_copied_version_is_never_opened(shelf: Any) -> None:
     shelf.put(1)
     lifecycle = shelf.start(arrival=Arrival(settle_s=0.4))
-    assert lifecycle.wait_until_ready(10)
+    assert lifecycle.wait_until_ready(60)
     folder = shelf.put(2, "half")
     for _ in range(10):  # a copy that goes on: something changes all the time
         time.sleep(0.08)
@@ -57,7 +57,7 @@ def test_a_half_copied_version_is_never_opened(shelf: Any) -> None:
 
 def test_a_version_waits_for_its_done_marker(shelf: Any) -> None:
     (shelf.put(1) / "_SUCCESS").touch()
-    assert shelf.start(arrival=Arrival(settle_s=0, done_marker="_SUCCESS")).wait_until_ready(10)
+    assert shelf.start(arrival=Arrival(settle_s=0, done_marker="_SUCCESS")).wait_until_ready(60)
     folder = shelf.put(2, "half")
     time.sleep(0.2)
     assert [s.version for s in shelf.registry.states("m")] == [1]
@@ -70,7 +70,7 @@ def test_a_bad_version_is_retried_for_ever_and_never_takes_the_good_one_down(
     shelf: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     shelf.put(1)
-    assert shelf.start().wait_until_ready(10)
+    assert shelf.start().wait_until_ready(60)
     shelf.put(2, "bad")
     shelf.wait(lambda: "try 3;" in caplog.text)
     assert shelf.served() == [1]
@@ -96,7 +96,7 @@ def test_at_a_restart_the_last_good_version_stands_in(shelf: Any) -> None:
     shelf.put(1)
     shelf.put(2, "bad")
     lifecycle = shelf.start()
-    assert lifecycle.wait_until_ready(10)
+    assert lifecycle.wait_until_ready(60)
     assert shelf.served() == [1]
     shelf.put(2)
     shelf.wait(lambda: shelf.served() == [2])
@@ -104,7 +104,7 @@ def test_at_a_restart_the_last_good_version_stands_in(shelf: Any) -> None:
 
 def test_resources_are_freed_first_where_that_is_wanted(shelf: Any) -> None:
     shelf.put(1)
-    assert shelf.start(swap="resource").wait_until_ready(10)
+    assert shelf.start(swap="resource").wait_until_ready(60)
     shelf.put(2, "bad")
     shelf.wait(lambda: any(s.version == 2 and s.error for s in shelf.registry.states("m")) and shelf.served() == [1])
     assert [model.version for model in shelf.opened] == [1, 1]  # it came back, since the new one is bad
@@ -117,7 +117,7 @@ def test_swaps_under_traffic_lose_and_mix_nothing(shelf: Any, swap: Any) -> None
     import numpy as np
 
     shelf.put(1)
-    assert shelf.start(swap=swap, poll_s=0.01).wait_until_ready(10)
+    assert shelf.start(swap=swap, poll_s=0.01).wait_until_ready(60)
     failures: list[Exception] = []
     answers: list[int] = []
     stopping = threading.Event()
@@ -150,7 +150,7 @@ def test_swaps_under_traffic_lose_and_mix_nothing(shelf: Any, swap: Any) -> None
 
 def test_a_model_that_is_unloaded_by_a_caller_stays_so_until_it_is_loaded(shelf: Any) -> None:
     shelf.put(1)
-    assert shelf.start().wait_until_ready(10)
+    assert shelf.start().wait_until_ready(60)
     shelf.repository.unload("m")
     time.sleep(0.3)
     assert shelf.served() == []
@@ -161,7 +161,7 @@ def test_a_model_that_is_unloaded_by_a_caller_stays_so_until_it_is_loaded(shelf:
 
 def test_an_empty_base_ends_a_model_and_a_missing_one_does_not(shelf: Any) -> None:
     shelf.put(1)
-    assert shelf.start().wait_until_ready(10)
+    assert shelf.start().wait_until_ready(60)
     (shelf.folder / "m").rename(shelf.folder / "away")
     time.sleep(0.2)
     assert shelf.served() == [1]
@@ -171,7 +171,7 @@ def test_an_empty_base_ends_a_model_and_a_missing_one_does_not(shelf: Any) -> No
 
 def test_polling_ends_after_one_look_where_that_is_wanted(shelf: Any) -> None:
     shelf.put(1)
-    assert shelf.start(poll_s=0).wait_until_ready(10)
+    assert shelf.start(poll_s=0).wait_until_ready(60)
     shelf.put(2)
     time.sleep(0.3)
     assert shelf.served() == [1]
@@ -198,7 +198,7 @@ def test_labels_follow_the_configuration(shelf: Any) -> None:
 def test_a_label_may_wait_for_its_version_where_that_is_allowed(shelf: Any) -> None:
     shelf.put(1)
     models = [config(shelf, labels={"next": 2})]
-    assert shelf.start(models=models, allows_unavailable_labels=True).wait_until_ready(10)
+    assert shelf.start(models=models, allows_unavailable_labels=True).wait_until_ready(60)
     shelf.wait(lambda: shelf.registry.labels("m") == {"next": 2})
     shelf.put(2)
     shelf.wait(lambda: shelf.served() == [2])
@@ -210,7 +210,7 @@ def test_a_configuration_is_replaced_as_a_whole(shelf: Any) -> None:
     for name in ("m", "n"):
         shelf.put(1, model=name)
     lifecycle = shelf.start()
-    assert lifecycle.wait_until_ready(10)
+    assert lifecycle.wait_until_ready(60)
     lifecycle.apply([config(shelf, "n")])
     assert shelf.registry.names() == ["n"]
     assert [model.name for model in lifecycle.models()] == ["n"]
@@ -221,7 +221,7 @@ def test_a_configuration_that_cannot_be_served_changes_nothing(shelf: Any) -> No
     shelf.put(1, model="n")
     shelf.put(1, "bad", model="bad")
     lifecycle = shelf.start()
-    assert lifecycle.wait_until_ready(10)
+    assert lifecycle.wait_until_ready(60)
     for refused, message in (
         ([config(shelf, "n"), config(shelf, "bad")], "no version can be served: .*is bad"),
         ([config(shelf, "n"), config(shelf, "none")], "no version can be served: there is none"),
@@ -236,7 +236,7 @@ def test_a_configuration_that_cannot_be_served_changes_nothing(shelf: Any) -> No
 def test_a_new_configuration_that_takes_too_long_is_taken_back(shelf: Any) -> None:
     shelf.put(1)
     lifecycle = shelf.start(config_wait_s=0.1)
-    assert lifecycle.wait_until_ready(10)
+    assert lifecycle.wait_until_ready(60)
     shelf.put(1, model="slow")
     gate, open_model = threading.Event(), shelf.repository.open_model
 
@@ -265,7 +265,7 @@ def test_a_base_moves_by_configuration(shelf: Any) -> None:
     shelf.put(1)
     shelf.put(7, model="other")
     lifecycle = shelf.start()
-    assert lifecycle.wait_until_ready(10)
+    assert lifecycle.wait_until_ready(60)
     lifecycle.apply([ModelConfig("m", str(shelf.folder / "other"))])
     shelf.wait(lambda: shelf.served() == [7])
 
@@ -280,7 +280,7 @@ def test_a_config_file_is_followed_and_a_bad_one_is_not(
         shelf.put(1, model=name)
     file = tmp_path / "models.config"
     file.write_text(CONFIG.format("m", tmp_path))
-    assert shelf.start(models=[], config_file=file, config_poll_s=0.02).wait_until_ready(10)
+    assert shelf.start(models=[], config_file=file, config_poll_s=0.02).wait_until_ready(60)
     file.write_text("nonsense {")
     shelf.wait(lambda: "The new configuration is not served, the old one is:" in caplog.text)
     assert shelf.registry.names() == ["m"]
@@ -299,7 +299,7 @@ def test_a_reloaded_configuration_survives_a_restart_and_reaches_other_workers(s
         shelf.put(1, model=name)
     state = tmp_path / "state"
     lifecycle = shelf.start(state_dir=state)
-    assert lifecycle.wait_until_ready(10)
+    assert lifecycle.wait_until_ready(60)
     other = Repository(Registry(), shelf.repository.open_model)
     worker = type(lifecycle)(other, shelf.options(state_dir=state))
     worker.start()
@@ -309,7 +309,7 @@ def test_a_reloaded_configuration_survives_a_restart_and_reaches_other_workers(s
     worker.stop(10)
     again = type(lifecycle)(other, shelf.options(state_dir=state))
     assert [model.name for model in again.models()] == ["n"]
-    assert other.registry.close(10)
+    assert other.registry.close(60)
 
 
 def test_a_configuration_that_another_worker_cannot_serve_is_nobodys(shelf: Any, make_crews: Any) -> None:
@@ -331,15 +331,15 @@ def test_a_configuration_that_another_worker_cannot_serve_is_nobodys(shelf: Any,
     other = Repository(Registry(), open_model)
     worker = type(lifecycle)(other, shelf.options(), crew=crews[1])
     worker.start()
-    assert lifecycle.wait_until_ready(10)
-    assert worker.wait_until_ready(10)
+    assert lifecycle.wait_until_ready(60)
+    assert worker.wait_until_ready(60)
     message = text_format.Parse(CONFIG.format("n", shelf.folder), ModelServerConfig())
     with pytest.raises(ConfigError, match=r"worker 1: .*no memory.* The old configuration stays"):
         lifecycle.reload_config(message.model_config_list)
     assert [model.name for each in (lifecycle, worker) for model in each.models()] == ["m", "m"]
     shelf.wait(lambda: shelf.served("m") == [1])
     worker.stop(10)
-    assert other.registry.close(10)
+    assert other.registry.close(60)
 
 
 def test_the_log_tells_once_what_a_model_waits_for(shelf: Any, caplog: pytest.LogCaptureFixture) -> None:

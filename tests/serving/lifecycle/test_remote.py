@@ -80,7 +80,7 @@ def test_what_cannot_be_listed_is_not_there(bucket: Bucket, tmp_path: Path) -> N
 def test_remote_versions_are_served_and_followed(shelf: Any, bucket: Bucket, tmp_path: Path) -> None:
     bucket.put(1)
     models = [ModelConfig("m", bucket.uri)]
-    assert shelf.start(models=models, remote_poll_s=0.02, cache_dir=tmp_path / "cache").wait_until_ready(10)
+    assert shelf.start(models=models, remote_poll_s=0.02, cache_dir=tmp_path / "cache").wait_until_ready(60)
     bucket.put(2)
     shelf.wait(lambda: shelf.served() == [2])
     shelf.wait(lambda: [f.name for f in (tmp_path / "cache").rglob("*") if f.is_dir() and f.name.isdigit()] == ["2"])
@@ -246,7 +246,7 @@ def test_a_model_goes_on_serving_while_its_storage_fails(shelf: Any, bucket: Buc
     lifecycle = shelf.start(
         models=models, remote_poll_s=0.02, cache_dir=tmp_path / "cache", retries=Retries(0.05, 1.0, 0.05)
     )
-    assert lifecycle.wait_until_ready(10)
+    assert lifecycle.wait_until_ready(60)
     watched = lifecycle._models["m"]
     files = watched.base.files = Failing(bucket.files)
     files.copying = lambda *_: fail(None)
