@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import random
 import zlib
 from typing import get_args
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from recserve.errors import RequestError
 from recserve.serving.compression import (
+    MAX_MEMBERS,
     Coding,
     UnsupportedCodingError,
     choose_coding,
@@ -28,6 +30,22 @@ def test_what_is_deflated_inflates_again(body: bytes, coding: Coding) -> None:
 
 def test_several_members_of_gzip_are_one_body() -> None:
     assert inflate(gzip.compress(b"ab") + gzip.compress(b"cd"), "gzip", 4) == b"abcd"
+
+
+def test_members_of_every_size_are_joined_wherever_they_end() -> None:
+    rng = random.Random(3)
+    texts = [rng.randbytes(size) for size in (0, 1, 65_000, 66_000, 200_000, 3, 0, 131_072)]
+    for compress in (gzip.compress, zlib.compress):
+        body = b"".join(compress(text, 0) for text in texts)
+        assert inflate(body, "gzip", sum(map(len, texts))) == b"".join(texts)
+    assert inflate(b"", "gzip", 0) == b""
+
+
+def test_more_members_than_any_writer_makes_are_refused() -> None:
+    member = gzip.compress(b"")
+    assert inflate(member * MAX_MEMBERS, "gzip", 0) == b""
+    with pytest.raises(RequestError, match=f"it has more than {MAX_MEMBERS} members"):
+        inflate(member * 100_000, "gzip", 0)
 
 
 def test_the_limit_counts_what_comes_out() -> None:

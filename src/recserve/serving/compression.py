@@ -17,6 +17,11 @@ _CODINGS: Final[dict[str, Coding]] = {"identity": "identity", "gzip": "gzip", "d
 _DETECT: Final = 32 + zlib.MAX_WBITS
 """zlib tells gzip and zlib streams apart by their first bytes."""
 
+_PIECE_BYTES: Final = 64 << 10
+
+MAX_MEMBERS: Final = 4096
+"""Compressed members of one body: each costs its start, however small it is."""
+
 _LEVEL: Final = 1
 _WINDOW: Final = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
@@ -47,30 +52,42 @@ def inflate(body: bytes, coding: Coding, max_bytes: int) -> bytes:
     """The body as it was before its compression.
 
     Raises:
-        RequestError: not what its coding says, or cut off.
+        RequestError: not what its coding says, or cut off, or of more than `MAX_MEMBERS` members.
         BodyTooLargeError: it inflates to more than `max_bytes`.
     """
-    if coding == "identity":
+    if coding == "identity" or not body:
         return body
     parts: list[bytes] = []
-    left = max_bytes
-    rest = body
-    while rest:  # a gzip body may have several members
-        stream = zlib.decompressobj(_DETECT)
-        try:
-            part = stream.decompress(rest, left + 1)
-        except zlib.error as error:
-            raise RequestError(f"failed to decompress the {coding} request body: {error}") from None
-        left -= len(part)
+    left, at = max_bytes, 0
+    for _ in range(MAX_MEMBERS):  # a gzip body may have several
+        inflated, at = _inflate_member(body, at, coding, left)
+        parts += inflated
+        left -= sum(map(len, inflated))
         if left < 0:
             raise BodyTooLargeError(
                 f"the body inflates to more than {max_bytes} bytes", where="body", hint="Split the request."
             )
-        if not stream.eof:
-            raise RequestError(f"failed to decompress the {coding} request body: it is cut off")
-        parts.append(part)
-        rest = stream.unused_data
-    return b"".join(parts)
+        if at >= len(body):
+            return b"".join(parts)
+    raise RequestError(f"failed to decompress the {coding} request body: it has more than {MAX_MEMBERS} members")
+
+
+def _inflate_member(body: bytes, at: int, coding: Coding, max_bytes: int) -> tuple[list[bytes], int]:
+    """The parts of the member that begins at `at`, up to one byte more than `max_bytes`, and where it ends."""
+    stream = zlib.decompressobj(_DETECT)
+    parts: list[bytes] = []
+    left = max_bytes
+    while at < len(body) and not stream.eof and left >= 0:
+        piece = body[at : at + _PIECE_BYTES]  # what a stream does not need, it copies
+        try:
+            parts.append(stream.decompress(piece, left + 1))
+        except zlib.error as error:
+            raise RequestError(f"failed to decompress the {coding} request body: {error}") from None
+        left -= len(parts[-1])
+        at += len(piece) - len(stream.unused_data)
+    if not stream.eof and left >= 0:
+        raise RequestError(f"failed to decompress the {coding} request body: it is cut off")
+    return parts, at
 
 
 def deflate(body: bytes, coding: Coding) -> bytes:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recserve.errors import RequestError
-from recserve.serving.mlflow.table_frame import parse_csv, parse_parquet
+from recserve.serving.mlflow.table_frame import MAX_COLUMNS, parse_csv, parse_parquet
 
 
 def parquet(**columns: Any) -> bytes:
@@ -46,6 +46,16 @@ def test_columns_of_text_stay_text() -> None:
 def test_what_is_no_csv_is_refused(body: bytes, problem: str) -> None:
     with pytest.raises(RequestError, match=problem):
         parse_csv(body)
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_more_columns_than_any_model_has_are_refused_before_they_are_read(end: bytes) -> None:
+    names = [b"c%d" % number for number in range(MAX_COLUMNS + 1)]
+    problem = f"the CSV has {MAX_COLUMNS + 1} columns, the limit is {MAX_COLUMNS}. Send JSON or Parquet"
+    with pytest.raises(RequestError, match=problem):
+        parse_csv(b",".join(names) + end + b",".join([b"1"] * len(names)))
+    rows = end.join([b"1,2"] * MAX_COLUMNS)  # cells are not counted
+    assert parse_csv(b"a,b" + end + rows).columns["b"].tolist() == [2] * MAX_COLUMNS
 
 
 def test_parquet_columns_of_every_kind() -> None:

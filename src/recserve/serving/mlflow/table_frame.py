@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from recserve.errors import RequestError
 from recserve.serving.mlflow.frame import Frame
 
+MAX_COLUMNS: Final = 10_000
+"""Of CSV: each costs more than a thousand cells do."""
+
 _TEXT: Final = pa.string()
 _INDEX: Final = "__index_level_"
 _HINT: Final = "Failed to parse input as a Pandas DataFrame. Ensure that the input is a valid"
@@ -28,8 +31,11 @@ def parse_csv(body: bytes, text_columns: frozenset[str] = frozenset()) -> Frame:
         text_columns: columns that are text even where each of their cells looks like a number.
 
     Raises:
-        RequestError: it is no such CSV.
+        RequestError: it is no such CSV, or has more than `MAX_COLUMNS` columns.
     """
+    ends = [end for end in (body.find(b"\n"), body.find(b"\r")) if end >= 0]
+    if (count := body.count(b",", 0, min(ends, default=len(body))) + 1) > MAX_COLUMNS:
+        raise RequestError(f"the CSV has {count} columns, the limit is {MAX_COLUMNS}", hint="Send JSON or Parquet.")
     types = dict.fromkeys(text_columns, _TEXT)
     try:
         body.decode()
