@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from recserve.errors import ConfigError, RequestError, suggest
-from recserve.serving.metrics import RequestMetrics
 from recserve.serving.statistics import Statistics
 from recserve.serving.workers.crew import Crew
 
 if TYPE_CHECKING:  # the command line reads the table for its help, and needs none of these
     from recserve.serving.messages import Limits
+    from recserve.serving.metrics import RequestMetrics
     from recserve.serving.oversight import Oversight
     from recserve.serving.rank_threads import RankThreads
     from recserve.serving.registry import Registry
@@ -31,6 +31,13 @@ App = Callable[[_Map, Callable[[], Awaitable[_Map]], Callable[[_Map], Awaitable[
 """An ASGI 3 application that is only given `http` connections."""
 
 DEFAULT_DIALECT: Final = "recserve"
+
+
+def _new_metrics() -> RequestMetrics:
+    """Import late: the command's help names the dialects, and needs no NumPy."""
+    from recserve.serving.metrics import RequestMetrics
+
+    return RequestMetrics()
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,7 @@ class Serving:
     limits: Limits
     readiness: Callable[[], bool]
     statistics: Statistics = field(default_factory=Statistics)
-    metrics: RequestMetrics = field(default_factory=RequestMetrics)
+    metrics: RequestMetrics = field(default_factory=_new_metrics)
     oversight: Oversight | None = None
     allows_cross_origin: bool = False
     answers_tensor_content: bool = False
