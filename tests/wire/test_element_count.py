@@ -28,3 +28,10 @@ def test_too_many_axes_are_refused() -> None:
     assert count_elements([1] * 32) == 1
     with pytest.raises(RequestError, match="a shape of 33 axes"):
         count_elements([1] * 33)
+
+
+@pytest.mark.parametrize("shape", [[0, 2**62], [2**62, 0], [2**31, 0, 2**31], [0] + [2**20] * 4])
+def test_an_empty_shape_that_no_array_can_have_is_refused(shape: list[int]) -> None:
+    with pytest.raises(RequestError, match="has more elements than fit 63 bits"):
+        count_elements(shape)
+    assert count_elements([0, 2**58]) == 0

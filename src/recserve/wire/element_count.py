@@ -9,6 +9,9 @@ from typing import Final
 from recserve.errors import RequestError
 
 MAX_ELEMENTS: Final = 2**63 - 1
+_ELEMENT_BYTES: Final = 16
+"""Of the largest dtype."""
+
 MAX_RANK: Final = 32
 """What NumPy versions in use can hold at least."""
 
@@ -26,6 +29,7 @@ def count_elements(shape: Sequence[int]) -> int:
             f"the shape {list(shape)} has a negative axis", code="invalid_shape", hint="Give the true sizes."
         )
     count = math.prod(shape)
-    if count > MAX_ELEMENTS:
+    # NumPy refuses what would be too large without its axes of size 0 too.
+    if count > MAX_ELEMENTS or (count == 0 and math.prod(filter(None, shape)) > MAX_ELEMENTS // _ELEMENT_BYTES):
         raise RequestError(f"the shape {list(shape)} has more elements than fit 63 bits", code="invalid_shape")
     return count

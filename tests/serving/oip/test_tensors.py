@@ -157,3 +157,16 @@ def test_odd_numbers_are_written_as_tokens() -> None:
 def test_bytes_that_are_no_text_need_binary_form() -> None:
     with pytest.raises(RequestError, match=r"output 'y' holds bytes that are not UTF-8\. Please use the binary data"):
         encode_json_data("y", np.array([b"\xff"], object))
+
+
+@pytest.mark.parametrize("shape", [[0, 2**62], [2**31, 0, 2**31]])
+@pytest.mark.parametrize("datatype", ["FP32", "BYTES"])
+def test_an_empty_shape_that_no_array_can_have_is_refused(shape: list[int], datatype: str) -> None:
+    problem = "causes total element count to exceed maximum size of 9223372036854775807"
+    for read in (
+        lambda: parse_json_data("x", datatype, shape, [], "m"),
+        lambda: parse_binary("x", datatype, shape, memoryview(b""), "m"),
+    ):
+        with pytest.raises(RequestError, match=problem):
+            read()
+    assert parse_json_data("x", datatype, [0, 2**50], [], "m").shape == (0, 2**50)

@@ -25,6 +25,9 @@ MAX_NESTING: Final = 100
 """Lists within one another that `data` may not reach."""
 
 _INT64_MAX: Final = 2**63 - 1
+_ELEMENT_BYTES: Final = 16
+"""Of the largest dtype."""
+
 _NUMPY_DTYPE: Final = {datatype: numpy_dtype(dtype) for datatype, dtype in DTYPE_OF.items()}
 
 
@@ -35,7 +38,9 @@ def count_elements(name: str, shape: Sequence[int]) -> int:
         RequestError: a size, or their product, is beyond int64.
     """
     count = math.prod(shape)
-    if count <= _INT64_MAX and max(shape, default=0) <= _INT64_MAX:
+    # NumPy refuses what would be too large without its axes of size 0 too.
+    is_empty_too_large = count == 0 and math.prod(filter(None, shape)) > _INT64_MAX // _ELEMENT_BYTES
+    if count <= _INT64_MAX and not is_empty_too_large and max(shape, default=0) <= _INT64_MAX:
         return count
     text = f"invalid shape for input '{name}': shape [{','.join(map(str, shape))}]"
     if max(shape) > _INT64_MAX:
