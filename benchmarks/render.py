@@ -1,16 +1,19 @@
-"""Write the tables of result files into a page, between its figures markers.
+"""Write what result files say into pages, between their figures markers: all tables, or what one sees at a glance.
 
-python benchmarks/render.py runs/ranking.json runs/features.json --page docs/explanation/speed.md
+python benchmarks/render.py runs/network.json runs/serving.json --page docs/reference/measurements.md
+python benchmarks/render.py runs/network.json runs/serving.json --glance docs/explanation/speed.md --images docs/images
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
+from glance import summarise_network, summarise_serving
 from recserve.errors import ConfigError
 
 BEGIN: Final = "<!-- figures:begin -->"
@@ -20,15 +23,46 @@ Case = dict[str, Any]
 
 def render(documents: list[dict[str, Any]]) -> str:
     """Markdown of all result files."""
+    tables = {"ranking": _ranking, "network": _network, "serving": _serving, "features": _features}
     parts = []
     for document in documents:
-        cases: list[Case] = document["results"]
-        is_ranking = any("network_ratio_to_flat" in case for case in cases)
-        is_network = any("max_difference" in case or "tail_ratio" in case for case in cases)
-        is_serving = any("requests_per_s" in case for case in cases)
-        table = _serving if is_serving else _ranking if is_ranking else _network if is_network else _features
-        parts += [_describe_run(document["header"]), table(cases)]
+        parts += [_describe_run(document["header"]), tables[_kind(document)](document["results"])]
     return "\n\n".join(parts)
+
+
+def render_glance(documents: list[dict[str, Any]], images: Path, page: Path) -> str:
+    """Markdown of the short tables and charts; writes the charts.
+
+    Args:
+        documents: result files; those of networks and servers have something to show.
+        images: folder of the charts.
+        page: where the text goes, from which the charts are named.
+    """
+    parts = []
+    for document in documents:
+        summarise = {"network": summarise_network, "serving": summarise_serving}.get(_kind(document))
+        if summarise is None or not any("ratio_to_flat" in c or "requests_per_s" in c for c in document["results"]):
+            continue
+        table, pictures = summarise(document["results"])
+        for name, picture in pictures.items():
+            (images / name).write_text(picture, encoding="utf-8")
+            place = Path(os.path.relpath(images / name, page.parent)).as_posix()
+            parts.append(f"![{_title(picture)}]({place})")
+        parts += [table, _describe_run(document["header"])]
+    return "\n\n".join(parts)
+
+
+def _kind(document: dict[str, Any]) -> str:
+    cases: list[Case] = document["results"]
+    if any("requests_per_s" in case for case in cases):
+        return "serving"
+    if any("network_ratio_to_flat" in case for case in cases):
+        return "ranking"
+    return "network" if any("max_difference" in case or "tail_ratio" in case for case in cases) else "features"
+
+
+def _title(picture: str) -> str:
+    return picture.partition('aria-label="')[2].partition('"')[0]
 
 
 def _describe_run(header: dict[str, Any]) -> str:
@@ -199,9 +233,15 @@ def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+", type=Path)
-    parser.add_argument("--page", type=Path, required=True)
+    parser.add_argument("--page", type=Path, help="where all tables go")
+    parser.add_argument("--glance", type=Path, help="where the short tables and the charts go")
+    parser.add_argument("--images", type=Path, default=Path("docs/images"), help="folder of the charts")
     options = parser.parse_args()
-    write_page(options.page, render([orjson.loads(file.read_bytes()) for file in options.files]))
+    documents = [orjson.loads(file.read_bytes()) for file in options.files]
+    if options.page is not None:
+        write_page(options.page, render(documents))
+    if options.glance is not None:
+        write_page(options.glance, render_glance(documents, options.images, options.glance))
 
 
 if __name__ == "__main__":

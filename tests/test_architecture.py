@@ -82,6 +82,7 @@ CROSS_CUTTING = {
     "tests/test_soak.py": "a server under everything at once",
     "tests/test_hostile_wires.py": "a server under hostile bytes on every wire",
     "tests/test_dockerfile.py": "the image",
+    "tests/test_benchmark_pages.py": "tables and charts of the benchmarks",
     "tests/test_bad_input.py": "every public entry under wrong input",
     "tests/conformance/test_fg_cases.py": "answers of other feature generators",
     "tests/conformance/test_interchange_cases.py": "answers of other evaluators of models",
