@@ -27,7 +27,7 @@ def calls_until_quick(pace: Pace, turn: Turn) -> int:
     return count
 
 
-@pytest.mark.parametrize(("taken_s", "cpu_s"), [(0.003, 0.003), (0.1, 1e-5)])
+@pytest.mark.parametrize(("taken_s", "cpu_s"), [(0.003, 0.003), (0.6, 1e-5)])
 def test_each_slow_call_sends_its_kind_back_to_the_threads_for_longer(taken_s: float, cpu_s: float) -> None:
     pace, turn = Pace(), Turn(kind="/a", size_bytes=10)
     waits = []
@@ -41,6 +41,22 @@ def test_each_slow_call_sends_its_kind_back_to_the_threads_for_longer(taken_s: f
         pace.learn(turn, 0.001, QUICK_S / 2)
     pace.learn(turn, taken_s, cpu_s)
     assert calls_until_quick(pace, turn) == waits[1]
+
+
+def test_one_call_that_lasts_long_may_be_the_machines_fault_and_two_are_not() -> None:
+    pace, turn = Pace(), Turn(kind="/a", size_bytes=10)
+    calls_until_quick(pace, turn)
+    for quick_between in (256, 300, 1000):
+        pace.learn(turn, 0.1, None)
+        assert pace.is_quick(turn)
+        for _ in range(quick_between):
+            pace.learn(turn, 0.001, QUICK_S / 2)
+    pace.learn(turn, 0.1, None)
+    for _ in range(255):
+        pace.learn(turn, 0.001, QUICK_S / 2)
+    assert pace.is_quick(turn)
+    pace.learn(turn, 0.1, None)
+    assert not pace.is_quick(turn)
 
 
 def test_the_mean_follows_the_calls() -> None:

@@ -16,7 +16,13 @@ each some tens of microseconds, and cold caches) than others lose by waiting for
 
 _SLOW_S: Final = 2e-3
 _WAITING_S: Final = 50e-3
-"""A call that lasts so long waits for something, or for more of the processor than a shared machine explains."""
+"""A call that lasts so long waits for something, or the machine gave the processor to somebody else in between."""
+
+_HANGING_S: Final = 0.5
+"""A call that lasts so long waits for something."""
+
+_AGAIN: Final = 256
+"""A call that lasted long within so many calls of another one was not the machine's fault."""
 
 _SMALL_BYTES: Final = 4096
 _ENOUGH: Final = 32
@@ -38,6 +44,19 @@ class _Kind:
     cpu_s: float = 0.0
     calls: int = 0
     back_off: int = _BACK_OFF
+    doubted: int = 0
+    """Calls for which one that lasts long is a second one."""
+
+    def is_slow(self, taken_s: float, cpu_s: float | None) -> bool:
+        """Whether a call shows that the kind is none for the event loop."""
+        if taken_s > _HANGING_S or (cpu_s is not None and cpu_s > _SLOW_S):
+            return True
+        was_doubted = self.doubted > 0
+        if taken_s > _WAITING_S:
+            self.doubted = _AGAIN
+            return was_doubted
+        self.doubted -= was_doubted
+        return False
 
 
 @dataclass
@@ -68,7 +87,7 @@ class Pace:
             kind = self._kinds[turn.kind] = _Kind(cpu_s or 0.0)
         if cpu_s is not None:
             kind.cpu_s += _WEIGHT * (cpu_s - kind.cpu_s)
-        if taken_s > _WAITING_S or (cpu_s is not None and cpu_s > _SLOW_S):
+        if kind.is_slow(taken_s, cpu_s):
             kind.calls = -kind.back_off
             kind.back_off = min(4 * kind.back_off, _MAX_BACK_OFF)
         else:
