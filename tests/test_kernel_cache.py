@@ -74,8 +74,37 @@ def test_a_digest_changes_with_any_source_of_a_module(monkeypatch: pytest.Monkey
     monkeypatch.setattr(LIBRARY, "_digests", {})
     assert LIBRARY.digest_of("numeric") == before
     monkeypatch.setattr(LIBRARY, "_digests", {})
-    monkeypatch.setattr(LIBRARY, "_sources", lambda module, found: found.update({module: b"edited"}))
+    monkeypatch.setattr(kernel_cache, "_add_sources", lambda module, found: found.update({module: b"edited"}))
     assert LIBRARY.digest_of("numeric") != before
+
+
+def test_sources_are_those_of_all_that_is_imported_in_any_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {
+        "recserve/a/kernels/first.py": "from recserve.a.kernels import layout as at, second\n"
+        "from recserve.b.kernels.far import (\n    one,\n    two as three,\n)\nfrom recserve.sizes import MOST\n",
+        "recserve/a/kernels/__init__.py": "",
+        "recserve/a/kernels/at.py": "an alias is no module",
+        "recserve/a/kernels/layout.py": "A = 1\n",
+        "recserve/a/kernels/second.py": "from recserve.a.kernels.first import one\n",
+        "recserve/b/kernels/far.py": "from recserve.b.kernels.farther import x\n",
+        "recserve/b/kernels/farther.py": "X = 1\n",
+        "recserve/sizes.py": "from recserve.left_out import Y\n",
+        "recserve/left_out.py": "Y = 1\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(kernel_cache, "_ROOT", tmp_path)
+    found: dict[str, bytes] = {}
+    kernel_cache._add_sources("recserve.a.kernels.first", found)
+    assert set(found) == {
+        "recserve.a.kernels.first",
+        "recserve.a.kernels.layout",
+        "recserve.a.kernels.second",
+        "recserve.b.kernels.far",
+        "recserve.b.kernels.farther",
+        "recserve.sizes",
+    }
 
 
 def test_the_cache_folder_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:

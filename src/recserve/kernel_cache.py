@@ -28,11 +28,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from recserve import memory
-
 _log: Final = logging.getLogger("recserve.kernels")
 _ROOT: Final = Path(__file__).parent.parent
-_IMPORT: Final = re.compile(r"^from (recserve\.[\w.]*kernels)\.(\w+) import", re.MULTILINE)
+_IMPORT: Final = re.compile(r"^from (recserve[\w.]*) import (\([^)]*\)|[^\n]*)", re.MULTILINE)
+_NAME: Final = re.compile(r"(?<!as )\b(?!as\b)\w+")
 _WORTH_SHARING: Final = 2
 """Modules without compiled kernels from which on more processes are worth their start."""
 
@@ -48,6 +47,22 @@ def cache_folder() -> Path:
 def _private_folder() -> Path:
     """A folder of this process alone: code in one that others may write must not be run."""
     return Path(tempfile.mkdtemp(prefix="recserve-"))
+
+
+def _add_sources(module: str, found: dict[str, bytes]) -> None:
+    """Add the file of a module of recserve, by its full name, and those that it imports to `found`.
+
+    What stands outside the packages of kernels has only constants and types for them: what it imports is left out.
+    """
+    file = _ROOT.joinpath(*module.split(".")).with_suffix(".py")
+    if module in found or not file.is_file():  # a package, or a name in a module
+        return
+    found[module] = text = file.read_bytes()
+    if "kernels" in module:
+        for source, names in _IMPORT.findall(text.decode()):
+            _add_sources(source, found)
+            for name in _NAME.findall(names):
+                _add_sources(f"{source}.{name}", found)
 
 
 class KernelLibrary:
@@ -127,22 +142,12 @@ class KernelLibrary:
         if module not in self._digests:
             import numba
 
-            found = {"memory": Path(memory.__file__).read_bytes(), "numba": numba.__version__.encode()}
-            self._sources(module, found)
+            found = {"numba": numba.__version__.encode()}
+            _add_sources(f"{self.package}.{module}", found)
             parts = [f"{name}\0{hashlib.sha256(text).hexdigest()}" for name, text in sorted(found.items())]
             digest = hashlib.sha256("\n".join([self.source_of(module), *parts]).encode())
             self._digests[module] = digest.hexdigest()[:16]
         return self._digests[module]
-
-    def _sources(self, module: str, found: dict[str, bytes]) -> None:
-        """Add the files that a module of kernels, of this package or another's full name, is made of to `found`."""
-        if module not in found:
-            parts = module.split(".")
-            file = _ROOT.joinpath(*parts) if len(parts) > 1 else self._folder / module
-            text = file.with_suffix(".py").read_bytes()
-            found[module] = text
-            for package, other in _IMPORT.findall(text.decode()):
-                self._sources(other if package == self.package else f"{package}.{other}", found)
 
     def _entry_name(self, module: str) -> str:
         words = [word for word in self.package.split(".") if word not in {"recserve", "kernels"}]
@@ -186,8 +191,8 @@ class KernelLibrary:
 
     def _size_of(self, module: str) -> int:
         found: dict[str, bytes] = {}
-        self._sources(module, found)
-        return sum(map(len, found.values()))
+        _add_sources(f"{self.package}.{module}", found)
+        return sum(len(text) for name, text in found.items() if "kernels" in name)
 
     def _compile_apart(self, batches: Sequence[Sequence[str]]) -> None:
         """Let each batch be compiled by a process of its own. What one fails to do is done here afterwards."""
