@@ -56,9 +56,15 @@ def test_retry_after_is_read_where_there_are_no_details() -> None:
 
 @pytest.mark.parametrize(
     ("code", "is_retryable"),
-    [("UNAVAILABLE", True), ("RESOURCE_EXHAUSTED", False), ("NOT_FOUND", False), ("DEADLINE_EXCEEDED", False)],
+    [
+        ("UNAVAILABLE", True),
+        ("CANCELLED", True),
+        ("RESOURCE_EXHAUSTED", False),
+        ("NOT_FOUND", False),
+        ("DEADLINE_EXCEEDED", False),
+    ],
 )
-def test_only_overload_is_worth_another_try(code: str, is_retryable: bool) -> None:
+def test_only_overload_and_servers_that_end_are_worth_another_try(code: str, is_retryable: bool) -> None:
     """RESOURCE_EXHAUSTED without details is gRPC's own: a message that is too large."""
     error = rpc_failure(FakeRpcError(grpc.StatusCode[code], None), "h")
     assert (error.status, error.code, error.is_retryable) == (code, code.lower(), is_retryable)

@@ -15,7 +15,9 @@ from recserve.wire.ranking import ErrorInfo, RetryInfo, RpcStatus
 
 INT32_MAX: Final = 2**31 - 1
 _OPTIONS: Final = (("grpc.max_receive_message_length", INT32_MAX), ("grpc.max_send_message_length", INT32_MAX))
-_OVERLOAD: Final = frozenset({"RESOURCE_EXHAUSTED", "UNAVAILABLE"})
+_PASSING: Final = frozenset({"RESOURCE_EXHAUSTED", "UNAVAILABLE", "CANCELLED"})
+"""Overload, and `CANCELLED`: nobody here cancels a call that raises it, so a server did that was about to end."""
+
 _DETAILS: Final = "grpc-status-details-bin"
 
 
@@ -91,7 +93,7 @@ def rpc_failure(error: Any, where: str) -> CallFailedError:
         status=status,
         code=facts.get("code"),
         where=where,
-        is_retryable=status in _OVERLOAD and not is_limit,
+        is_retryable=status in _PASSING and not is_limit,
         retry_after_s=retry_after_s if retry_after_s is not None else read_seconds(trailers.get("retry-after")),
     )
 
