@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from recserve.cli import main
+from recserve.cli.network_report import print_unhandled
 
 
 @pytest.fixture
@@ -68,6 +69,67 @@ def test_what_is_stored_is_told_with_its_figures(graph: Path, capsys: pytest.Cap
     (decision,) = storing["decisions"]
     assert (decision["action"], decision["size_bytes"]) == ("store", 4)
     assert decision["instead_us"] > 0
+
+
+@pytest.fixture
+def opaque_graph(tmp_path: Path) -> Path:
+    """A fused product of the user's row, and a shuffle by positions of the item's."""
+    inputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", 4]) for n in ("user", "item")]
+    out = helper.make_tensor_value_info("ctr", TensorProto.FLOAT, ["N", 4])
+    weight = numpy_helper.from_array(np.ones((4, 4), np.float32), "w")
+    nodes = [
+        helper.make_node("FusedMatMul", ["user", "w"], ["fused"], domain="com.microsoft"),
+        helper.make_node("NhwcMaxPool", ["item"], ["pooled"], domain="com.microsoft"),
+        helper.make_node("NhwcMaxPool", ["pooled"], ["pooled_again"], domain="com.microsoft"),
+        helper.make_node("Add", ["fused", "pooled_again"], ["ctr"]),
+    ]
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(helper.make_graph(nodes, "g", inputs, [out], [weight]), opset_imports=opsets)
+    model.ir_version = 9
+    path = tmp_path / "opaque.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def test_nodes_that_stay_whole_are_told_with_their_share_and_what_to_do(
+    opaque_graph: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, text, _ = run(capsys, opaque_graph, *SIDES, "--json")
+    assert code == 0
+    told = json.loads(text)["network"]["unhandled"]
+    assert [(n["op"], n["name"], n["reads"], n["flops"], n["behind"]) for n in told] == [
+        ("NhwcMaxPool", "pooled", "item", None, 1),
+        ("NhwcMaxPool", "pooled_again", "item", None, 1),
+        ("FusedMatMul", "fused", "request", 32, 1),
+    ]
+    assert [n["share"] for n in told][:2] == [None, None]
+    assert told[2]["share"] == pytest.approx(32 / 32)
+    code, text, _ = run(capsys, opaque_graph, *SIDES)
+    text = " ".join(text.split())
+    assert code == 0
+    assert "3 nodes stay whole at candidate rate: no rule handles them" in text
+    assert "unknown" in text
+    assert "100%" in text
+    assert (
+        "'pooled' (com.microsoft.NhwcMaxPool) stays whole at candidate rate: it is an op of ONNX Runtime's own. "
+        "So does 1 more. Save the network before an optimiser fuses its ops, or export it with ONNX's own ops. "
+        "It depends on the item alone: or compute it outside, as a feature."
+    ) in text
+
+
+def test_nothing_is_told_where_rules_handle_every_node(graph: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, text, _ = run(capsys, graph, *SIDES)
+    assert "stay whole" not in text
+
+
+def test_a_long_list_of_nodes_is_cut_and_advice_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    node = {"op": "Det", "reads": "candidate", "flops": 5, "share": 0.5, "behind": 0, "behind_flops": 0,
+            "why": "'v' (Det) stays whole.", "advice": "Do this."}  # fmt: skip
+    print_unhandled([{**node, "name": f"v{k}"} for k in range(14)])
+    text = capsys.readouterr().out
+    assert "and 2 more (--json lists all)." in text
+    assert text.count("Do this.") == 1
+    assert "'v' (Det) stays whole. So do 13 more. Do this." in text
 
 
 def test_the_parts_are_drawn(graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

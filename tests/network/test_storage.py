@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from recserve.network.model import Network
 from recserve.network.session import Session
 from recserve.network.split import SplitNetwork, split_network
 from recserve.network.storage import load_split, save_split
+from recserve.network.unhandled import Unhandled
 from recserve.rates import Rate
 
 
@@ -53,6 +55,20 @@ def test_a_split_comes_back_as_it_was(split: SplitNetwork, tmp_path: Path) -> No
         "request.onnx",
         "split.json",
     ]
+    assert load_split(tmp_path) == split
+
+
+def test_nodes_that_stay_whole_come_back_and_an_older_split_has_none(split: SplitNetwork, tmp_path: Path) -> None:
+    odd = Unhandled("v", "Det", "", "no_rule", Rate.ITEM, None, 2, 30)
+    told = replace(split, report=replace(split.report, unhandled=(odd,)))
+    save_split(told, tmp_path)
+    assert load_split(tmp_path) == told
+    document = orjson.loads((tmp_path / "split.json").read_bytes())
+    document["report"]["unhandled"][0]["reason"] = "odd"
+    (tmp_path / "split.json").write_bytes(orjson.dumps(document))
+    assert "'odd' is no reason to stay whole" in str(refuse(tmp_path))
+    del document["report"]["unhandled"]
+    (tmp_path / "split.json").write_bytes(orjson.dumps(document))
     assert load_split(tmp_path) == split
 
 

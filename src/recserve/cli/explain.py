@@ -257,6 +257,7 @@ def describe_split(split: SplitNetwork) -> Document:
     """Parts, crossings and costs of a split network."""
     report = split.report
     parts = {"item": split.item, "request": split.request, "candidate": split.candidate}
+    work = report.flops.get(split.candidate.rate, 0)
     return {
         "parts": {
             name: {"inputs": _specs(part.inputs), "outputs": _specs(part.outputs)}
@@ -269,6 +270,10 @@ def describe_split(split: SplitNetwork) -> Document:
         "flat_flops": report.flat_flops,
         "item_bytes": report.item_bytes,
         "storing": None if report.storing is None else report.storing.as_dict(),
+        "unhandled": [
+            node.as_dict() | {"why": node.why(), "advice": node.advice(), "share": node.share(work)}
+            for node in report.unhandled
+        ],
         "changes": [f"{change.rewrite} at {change.at}: {change.what}" for change in report.changes],
     }
 
@@ -297,6 +302,7 @@ def print_document(document: Document, *, has_ops: bool) -> None:
 
 
 def _print_split(network: Document) -> None:
+    from recserve.cli.network_report import print_unhandled
     from recserve.cli.output import print_table
 
     rows = [(rate, network["nodes"][rate], f"{network['flops'].get(rate, 0):,}") for rate in network["nodes"]]
@@ -307,6 +313,7 @@ def _print_split(network: Document) -> None:
     )
     print_table("Crossings", ["value", "from"], network["crossings"].items())
     typer.echo(f"{network['item_bytes']:,} bytes per item cross.")
+    print_unhandled(network["unhandled"])
     if "candidate_nodes" in network:
         from recserve.cli.network_report import print_report
 

@@ -46,7 +46,7 @@ def report_split(split: SplitNetwork, candidates: int) -> dict[str, Any]:
     from recserve.rates import Rate
 
     anatomy, ceilings = dissect(split), measure_ceilings()
-    dearest = sorted(anatomy.nodes[Rate.CANDIDATE], key=lambda node: -node.flops)[:_SHOWN]
+    dearest = sorted(anatomy.nodes[Rate.CANDIDATE], key=lambda node: -(node.flops or 0))[:_SHOWN]
     return {
         "weight_bytes": {rate.value: anatomy.weight_bytes(rate) for rate in anatomy.nodes},
         "activation_bytes": {rate.value: anatomy.activation_bytes(rate) for rate in anatomy.nodes},
@@ -123,9 +123,41 @@ def print_report(network: dict[str, Any]) -> None:
         _print_engine(network["engine"])
     if network.get("storing") is not None:
         print_storing(network["storing"])
-    nodes = [(n["op"], n["name"], f"{n['flops']:,}", f"{n['weight_bytes']:,}") for n in network["candidate_nodes"]]
+    nodes = [
+        (n["op"], n["name"], "unknown" if n["flops"] is None else f"{n['flops']:,}", f"{n['weight_bytes']:,}")
+        for n in network["candidate_nodes"]
+    ]
     print_table("Dearest nodes at candidate rate", ["op", "value", "flops", "bytes of weights"], nodes)
     print_table("Passes", ["pass", "times"], network["passes"].items())
+
+
+def print_unhandled(nodes: list[dict[str, Any]]) -> None:
+    """Print the nodes that stay whole at candidate rate because no rule handles them, and what to do about each kind.
+
+    Args:
+        nodes: with operations (None: unknown), share of the candidate part's, why and advice; those to know of first.
+    """
+    from recserve.cli.output import print_table
+
+    if not nodes:
+        return
+    rows = [
+        (n["op"], n["name"], n["reads"], "unknown" if n["flops"] is None else f"{n['flops']:,}",
+         "unknown" if n["share"] is None else f"{n['share']:.0%}", f"{n['behind']} ({n['behind_flops']:,})")
+        for n in nodes[:_SHOWN]
+    ]  # fmt: skip
+    print_table(
+        f"{len(nodes)} nodes stay whole at candidate rate: no rule handles them" if len(nodes) > 1
+        else "1 node stays whole at candidate rate: no rule handles it",
+        ["op", "value", "depends on", "flops", "share", "nodes behind it (flops)"],
+        rows,
+    )  # fmt: skip
+    if len(nodes) > _SHOWN:
+        typer.echo(f"and {len(nodes) - _SHOWN} more (--json lists all).")
+    for advice in dict.fromkeys(n["advice"] for n in nodes):
+        (first, *rest) = [n for n in nodes if n["advice"] == advice]
+        others = f" So {'do' if len(rest) > 1 else 'does'} {len(rest)} more." if rest else ""
+        typer.echo(f"{first['why']}{others} {advice}")
 
 
 def print_storing(plan: dict[str, Any]) -> None:

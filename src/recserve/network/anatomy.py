@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 from onnx import TensorProto, helper, numpy_helper
 
-from recserve.network.cost import FREE_OPS, VIEWS
+from recserve.network.cost import VIEWS
 from recserve.network.cut import ASSUMED_SIZE
+from recserve.network.facts import sources
 from recserve.network.item_side import StorePlan
 from recserve.network.model import TensorSpec
+from recserve.network.operations import count_operations
+from recserve.network.row_shapes import infer_row_shapes
 from recserve.network.session import Session
 from recserve.network.split import Part, SplitNetwork
 from recserve.rates import Rate
@@ -38,7 +41,8 @@ class Node:
         name: of its first output.
         op: its op type.
         rate: of its part.
-        flops: floating-point operations of one evaluation; 0 for ops that move elements only, or of unknown shape.
+        flops: floating-point operations of one evaluation; 0 for ops that move elements only, None where ONNX cannot
+            infer the shapes that tell.
         bytes: of the weights it reads.
         shape: of its first output, for one row; None where ONNX cannot infer it.
         sources: names of the nodes and inputs of the same part that it reads.
@@ -47,7 +51,7 @@ class Node:
     name: str
     op: str
     rate: Rate
-    flops: int
+    flops: int | None
     bytes: int
     shape: tuple[int, ...] | None
     sources: tuple[str, ...]
@@ -74,8 +78,8 @@ class Anatomy:
     storing: StorePlan | None = None
 
     def flops(self, rate: Rate) -> int:
-        """Operations of one evaluation of a part."""
-        return sum(node.flops for node in self.nodes.get(rate, ()))
+        """Operations of one evaluation of a part, as far as they are known."""
+        return sum(node.flops or 0 for node in self.nodes.get(rate, ()))
 
     def weight_bytes(self, rate: Rate) -> int:
         """Bytes of the weights that a part reads."""
@@ -152,53 +156,24 @@ def _best(work: Any) -> float:
 
 
 def _nodes(part: Part) -> tuple[Node, ...]:
-    model = onnx.load_model_from_string(part.model)
-    weights = {w.name: math.prod(w.dims) * _BYTES for w in model.graph.initializer}
-    shapes = _shapes(model)
-    known = set(part.inputs) | {name for node in model.graph.node for name in node.output}
-    maker = {name: _first(node) for node in model.graph.node for name in node.output}
+    proto = onnx.load_model_from_string(part.model)
+    shapes = infer_row_shapes(proto)
+    weights = {w.name: math.prod(w.dims) * helper.tensor_dtype_to_np_dtype(w.data_type).itemsize
+               for w in proto.graph.initializer}  # fmt: skip
+    graph = ir.serde.deserialize_model(proto).graph
+    known = set(part.inputs) | {str(value.name) for node in graph for value in node.outputs}
+    maker = {str(value.name): _first(node) for node in graph for value in node.outputs}
     nodes = []
-    for node in model.graph.node:
-        sources = dict.fromkeys(maker.get(name, name) for name in node.input if name and name in known)
-        size = sum(weights.get(name, 0) for name in node.input)
-        shape = shapes.get(_first(node))
-        flops = _flops(node, shapes)
-        nodes.append(Node(_first(node), node.op_type, part.rate, flops, size, shape, tuple(sources)))
+    for node in graph:
+        read = dict.fromkeys(str(value.name) for value in sources(node))
+        before = dict.fromkeys(maker.get(name, name) for name in read if name in known)
+        flops = count_operations(node, lambda value: shapes.get(str(value.name)), ASSUMED_SIZE)
+        size = sum(weights.get(name, 0) for name in read)
+        name = _first(node)
+        nodes.append(Node(name, node.op_type, part.rate, flops, size, shapes.get(name), tuple(before)))
     return tuple(nodes)
 
 
-def _first(node: Any) -> str:
+def _first(node: ir.Node) -> str:
     """The name of the first output that is there."""
-    return next((name for name in node.output if name), "")
-
-
-def _shapes(model: Any) -> dict[str, tuple[int, ...]]:
-    """The shape of every value for one row, where ONNX can tell."""
-    for value in model.graph.input:
-        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
-            if dim.WhichOneof("value") != "dim_value":
-                dim.dim_value = 1 if axis == 0 else ASSUMED_SIZE
-    for value in model.graph.output:
-        value.type.tensor_type.ClearField("shape")
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    shapes = {w.name: tuple(w.dims) for w in model.graph.initializer}
-    for value in [*inferred.input, *inferred.value_info, *inferred.output]:
-        dims = value.type.tensor_type.shape.dim
-        has_shape = value.type.tensor_type.HasField("shape")
-        if has_shape and all(dim.WhichOneof("value") == "dim_value" for dim in dims):
-            shapes[value.name] = tuple(int(dim.dim_value) for dim in dims)
-    return shapes
-
-
-def _flops(node: Any, shapes: Mapping[str, tuple[int, ...]]) -> int:
-    """As `cost.flops`, from shapes of one row."""
-    out = shapes.get(_first(node))
-    if node.op_type in FREE_OPS or out is None:
-        return 0
-    operands = [shapes[name] for name in node.input if name in shapes]
-    if node.op_type in ("MatMul", "Gemm") and operands:
-        is_turned = any(a.name == "transA" and a.i for a in node.attribute)
-        return 2 * math.prod(out) * operands[0][0 if is_turned else -1]
-    if node.op_type in ("GRU", "LSTM", "RNN") and len(operands) > 2:
-        return 2 * operands[0][0] * (math.prod(operands[1]) + math.prod(operands[2]))
-    return max(math.prod(shape) for shape in [out, *operands])
+    return next((str(value.name) for value in node.outputs if value.name), "")

@@ -5,23 +5,17 @@ All comes from the sizes of their axes; a size known at run time only counts as 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Final
 
 import onnx_ir as ir
 
 from recserve.network.cut import ASSUMED_SIZE
+from recserve.network.draft import Draft
 from recserve.network.facts import Facts
+from recserve.network.operations import PRODUCTS, count_operations
+from recserve.network.row_shapes import infer_row_shapes
 from recserve.network.sizes import Dims, elements
-
-FREE_OPS = frozenset(
-    {
-        "Cast", "Concat", "Expand", "Flatten", "Gather", "GatherElements", "Identity", "Reshape", "Shape", "Slice",
-        "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze",
-    }
-)  # fmt: skip
-"""Ops that only move elements."""
 
 VIEWS: Final = frozenset({"Flatten", "Identity", "Reshape", "Shape", "Size", "Squeeze", "Unsqueeze"})
 """Ops that move nothing."""
@@ -90,7 +84,7 @@ def node_us(node: ir.Node, facts: Facts, costs: OpCosts, rows: int) -> float:
     if node.op_type in VIEWS or out.is_free or out.dims is None:
         return fixed
     work = flops(node, facts)
-    if node.op_type in ("MatMul", "Gemm", "Einsum", "GRU", "LSTM", "RNN"):
+    if node.op_type in PRODUCTS:
         written = _BYTES * elements(out.dims, ASSUMED_SIZE) / costs.elementwise_gbytes
         return fixed + (work / _product_gflops(node, facts, costs, rows) + written) / 1e3
     if node.op_type in _SLOW_OPS:
@@ -119,34 +113,30 @@ def _product_gflops(node: ir.Node, facts: Facts, costs: OpCosts, rows: int) -> f
 def flops(node: ir.Node, facts: Facts) -> int:
     """Floating-point operations of a node for one row; a size known at run time only counts as `ASSUMED_SIZE`.
 
-    Two per multiply-add of a product of matrices, one per element for any other op, none for ops that only move
-    elements, for shape arithmetic and for opaque values, whose sizes are unknown.
+    None for ops that only move elements, for shape arithmetic and for opaque values, which `count_nodes` counts.
     """
     out = facts[node.outputs[0]]
-    if node.op_type in FREE_OPS or out.is_free or out.dims is None:
+    if out.is_free or out.dims is None:
         return 0
-    shapes = [facts[v].dims for v in node.inputs if v is not None]
-    known: list[Dims] = [s for s in shapes if s is not None]
-    if node.op_type in ("MatMul", "Gemm"):
-        inner = known[0][0] if node.op_type == "Gemm" and _transposed(node) else known[0][-1]
-        return 2 * elements(out.dims, ASSUMED_SIZE) * elements((inner,), ASSUMED_SIZE)
-    if node.op_type == "Einsum":
-        return len(known) * _einsum_elements(node, known)
-    if node.op_type in ("GRU", "LSTM", "RNN"):
-        steps = elements(known[0][:1], ASSUMED_SIZE)
-        weights = sum(math.prod(d.factor for d in shape) for shape in known[1:3])
-        return 2 * steps * weights
-    return max(elements(dims, ASSUMED_SIZE) for dims in [out.dims, *known])
+    return count_operations(node, lambda value: _row_shape(facts[value].dims), ASSUMED_SIZE) or 0
 
 
-def _transposed(node: ir.Node) -> bool:
-    attribute = node.attributes.get("transA")
-    return attribute is not None and bool(attribute.as_int())
+def _row_shape(dims: Dims | None) -> tuple[int, ...] | None:
+    return None if dims is None else tuple(elements((size,), ASSUMED_SIZE) for size in dims)
 
 
-def _einsum_elements(node: ir.Node, shapes: list[Dims]) -> int:
-    terms = node.attributes["equation"].as_string().replace(" ", "").split("->")[0].split(",")
-    sizes = {
-        label: size for term, dims in zip(terms, shapes, strict=True) for label, size in zip(term, dims, strict=True)
-    }
-    return elements(tuple(sizes.values()), ASSUMED_SIZE)
+def count_nodes(draft: Draft) -> dict[str, int | None]:
+    """Operations of each node of a network for one row, by the name of its first output.
+
+    A node with an opaque value is counted from the shapes that ONNX infers; None where it infers none.
+    """
+    facts, nodes = draft.facts, draft.nodes()
+    is_all_known = all(not facts[node.outputs[0]].is_opaque for node in nodes)
+    shapes = {} if is_all_known else infer_row_shapes(ir.to_proto(draft.model))
+
+    def count(node: ir.Node) -> int | None:
+        if not facts[node.outputs[0]].is_opaque:
+            return flops(node, facts)
+        return count_operations(node, lambda value: shapes.get(str(value.name)), ASSUMED_SIZE)
+
+    return {str(node.outputs[0].name): count(node) for node in nodes}

@@ -65,7 +65,7 @@ class _Picture:
         self.anatomy, self.title = anatomy, title
         plan = anatomy.storing
         self.decisions = {} if plan is None else {decision.value: decision for decision in plan.decisions}
-        self.most = max((n.flops for nodes in anatomy.nodes.values() for n in nodes), default=0)
+        self.most = max((n.flops or 0 for nodes in anatomy.nodes.values() for n in nodes), default=0)
         self.boxes: dict[tuple[Rate, str], _Box] = {}
         self.lanes: dict[Rate, tuple[float, float]] = {}
         self.height = 0.0
@@ -117,7 +117,7 @@ class _Picture:
         strength = math.log1p(node.flops) / math.log1p(self.most) if node.flops else 0.0
         label = f"{node.op} {format_flops(node.flops)}" if node.flops else node.op
         shape = "unknown shape" if node.shape is None else f"shape {list(node.shape)} for one row"
-        tip = f"{node.op} {node.name}: {shape}, {node.flops:,} operations, {node.bytes:,} bytes of weights"
+        tip = f"{node.op} {node.name}: {shape}, {node.flops or 0:,} operations, {node.bytes:,} bytes of weights"
         is_again = rate is Rate.CANDIDATE and name in self.decisions
         return _Box(x, y, label, tip + self._why(rate, name), rate, strength, is_again=is_again)
 

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from recserve.dtypes import BY_ONNX
 from recserve.errors import ConfigError
 from recserve.network.canonical import canonical, optimise
-from recserve.network.cost import TYPICAL, OpCosts, flops
+from recserve.network.cost import TYPICAL, OpCosts, count_nodes
 from recserve.network.cut import Cut, find_cut, find_demand, reads
 from recserve.network.draft import Change, Draft
 from recserve.network.facts import Facts, settle_rates
@@ -21,6 +21,7 @@ from recserve.network.rewrites import PASSES, Rewrite, rewrite
 from recserve.network.rewrites.plain import write_known_sizes
 from recserve.network.row_queries import fold_queries
 from recserve.network.storing import StoreOptions
+from recserve.network.unhandled import Unhandled, find_unhandled
 from recserve.rates import Rate
 
 _INT64 = 7
@@ -51,11 +52,13 @@ class SplitReport:
     Attributes:
         nodes: number of nodes of the rewritten graph by rate of the part that runs them.
         flops: floating-point operations of one evaluation (one item, one request, one candidate) by rate; a size
-            known at run time only counts as 50.
+            known at run time only counts as 50, and a node of unknown shape as 0.
         flat_flops: those of the flat graph for one candidate.
         item_bytes: bytes of the item tensors that cross, for one item.
         changes: what the passes did, in order.
         storing: which item values are stored, and why; None in what an older recserve built.
+        unhandled: the nodes that stay whole at candidate rate because no rule handles them; those of unknown
+            operations first, then the dearest.
     """
 
     nodes: dict[Rate, int]
@@ -64,6 +67,7 @@ class SplitReport:
     item_bytes: int
     changes: tuple[Change, ...]
     storing: StorePlan | None = None
+    unhandled: tuple[Unhandled, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ def split_network(
             raise ConfigError(f"{name!r} is both an input and an output", where=network.where, hint="Rename one")
     rates = settle_rates(network, input_rates)
     draft = _prepared(network, rates)
-    flat_flops = sum(flops(node, draft.facts) for node in draft.nodes())
+    flat_flops = sum(count or 0 for count in count_nodes(draft).values())
     rewrite(draft, passes)
     types = value_types(draft)
     demanded = find_demand(draft, network.where)
@@ -194,13 +198,15 @@ def _report(
             for dim in draft.dims(value)[1:]:
                 width *= dim.factor
             item_bytes += width * BY_ONNX[types[name]].size_bytes
+    counts = count_nodes(draft)
     return SplitReport(
         {rate: len(nodes) for rate, nodes in members.items()},
-        {rate: sum(flops(node, draft.facts) for node in nodes) for rate, nodes in members.items()},
+        {rate: sum(counts.get(str(n.outputs[0].name)) or 0 for n in nodes) for rate, nodes in members.items()},
         flat_flops,
         item_bytes,
         tuple(draft.changes),
         storing,
+        find_unhandled(draft, cut, counts),
     )
 
 

@@ -14,6 +14,7 @@ from recserve.network.draft import Change
 from recserve.network.item_side import StorePlan
 from recserve.network.model import TensorSpec
 from recserve.network.split import Part, SplitNetwork, SplitReport
+from recserve.network.unhandled import Unhandled
 from recserve.rates import Rate
 
 SPLIT_FILE: Final = "split.json"
@@ -40,6 +41,7 @@ class _Report(pydantic.BaseModel, extra="forbid", strict=True):
     item_bytes: int
     changes: list[dict[str, str]]
     storing: dict[str, Any] | None = None
+    unhandled: list[dict[str, Any]] = []
 
 
 class _Document(pydantic.BaseModel, extra="forbid", strict=True):
@@ -71,6 +73,7 @@ def save_split(split: SplitNetwork, folder: Path) -> None:
             "item_bytes": report.item_bytes,
             "changes": [asdict(change) for change in report.changes],
             "storing": None if report.storing is None else report.storing.as_dict(),
+            "unhandled": [node.as_dict() for node in report.unhandled],
         },
     }
     (folder / SPLIT_FILE).write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2))
@@ -94,6 +97,7 @@ def load_split(folder: Path) -> SplitNetwork:
             item_bytes=document.report.item_bytes,
             changes=tuple(Change(**change) for change in document.report.changes),
             storing=None if document.report.storing is None else StorePlan.from_dict(document.report.storing),
+            unhandled=tuple(Unhandled.from_dict(node) for node in document.report.unhandled),
         )
         candidate = parts[Rate.CANDIDATE]
     except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
