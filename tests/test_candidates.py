@@ -27,6 +27,12 @@ def test_columns_follow_their_candidates(prices: Any) -> None:
     assert listed.columns_at(np.arange(3)) is listed.columns
 
 
+def test_rows_of_numbers_follow_their_candidates() -> None:
+    rows = np.arange(6.0).reshape(3, 2)
+    part = read_candidates({"item_id": [7, 8, 9], "x": rows}, ("x",)).columns_at(np.array([0, 2]))
+    assert part["x"].tolist() == [[0.0, 1.0], [4.0, 5.0]]
+
+
 def fails(candidates: Any, wanted: tuple[str, ...] = ()) -> str:
     with pytest.raises(RequestError) as caught:
         read_candidates(candidates, wanted)

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from recserve.dtypes import I64
 from recserve.errors import DataError, RequestError, suggest
 
 ITEM_ID: Final = "item_id"
 ItemId: TypeAlias = str | int
-Candidates: TypeAlias = Sequence[ItemId] | Mapping[str, Sequence[Any]]
+Candidates: TypeAlias = Sequence[ItemId] | Mapping[str, Sequence[Any] | npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recserve.cli.record_log import RecordLog, to_logged
-from recserve.samples.records import decode_records, read_records
+from recserve.samples.records import decode_records, encode_record, read_records
 from recserve.samples.writer import RecordWriter
 from recserve.serving.contract import ServedRecord
 
@@ -62,6 +62,23 @@ def test_an_answer_of_any_length_has_its_candidate_columns(count: int) -> None:
         outputs={},
     )
     assert list(to_logged(record, "user_id").candidate_columns["recall"]) == [9, 8][:count]  # the second 1
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+@pytest.mark.parametrize("dtype", [np.int64, np.float32, np.float64])
+def test_rows_of_numbers_are_logged_as_their_lists(count: int, dtype: Any) -> None:
+    rows = np.array([[1, 0.1], [2, 0.2], [3, np.inf if dtype == np.float64 else 7]]).astype(dtype)
+    texts = []
+    for cells in (rows, rows.tolist()):
+        record = served(
+            candidates={"item_id": ["a", "b", "c"], "x": cells},
+            item_ids=["c", "a"][:count],
+            positions=[2, 0][:count],
+            scores=np.zeros(count, np.float32),
+            outputs={},
+        )
+        texts.append(encode_record(to_logged(record, "user_id")).sides["candidate_columns"])
+    assert texts[0] == texts[1]
 
 
 def test_a_user_without_an_id_is_anonymous() -> None:

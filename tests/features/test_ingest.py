@@ -151,6 +151,20 @@ def test_numpy_arrays_are_read(dtype: str) -> None:
     assert taken(np.array([[0, 1], [1, 1]], dtype)) == np.array([[0, 1], [1, 1]], dtype).tolist()
 
 
+@settings(max_examples=50)
+@given(
+    st.sampled_from([np.int64, np.float32, np.float64]),
+    st.integers(1, 4),
+    st.lists(st.floats(-(2**62), 2**62) | st.sampled_from([np.nan, np.inf]), min_size=1, max_size=4),
+)
+def test_rows_of_an_array_are_the_column_of_their_lists(dtype: Any, width: int, numbers: list[float]) -> None:
+    finite = [0.5 if dtype == np.int64 and not np.isfinite(number) else number for number in numbers]
+    array = np.array([[number / (place + 1) for place in range(width)] for number in finite]).astype(dtype)
+    forms = [ColumnBatch.from_columns({"a": form}, USES) for form in (array, array.tolist())]
+    assert len({repr(cells_of(batch)) for batch in forms}) == 1
+    assert len({tuple(batch.table[0][[at.DEPTH, at.LEAF, at.COLUMN_ROWS, at.LEAF_VALID]]) for batch in forms}) == 1
+
+
 def test_numpy_text_and_objects_are_cells() -> None:
     assert taken(np.array(["x", "yz"])) == ["x", "yz"]
     assert taken(np.array(["x", None], object)) == ["x", None]

@@ -39,6 +39,21 @@ def test_columns_come_back_with_the_same_types_and_bits(columns):
     assert {name: exact(cell) for name, cell in back.items()} == {name: exact(cell) for name, cell in columns.items()}
 
 
+@settings(max_examples=100)
+@given(
+    st.sampled_from(["i1", "u4", "i8", "u8", "f2", "f4", "f8", "?", ">f8", "O"]),
+    st.sampled_from([(), (0,), (3,), (2, 3), (0, 2), (2, 0)]),
+    st.lists(st.floats(width=64, allow_infinity=True), min_size=6, max_size=6),
+)
+def test_arrays_have_the_text_of_their_lists(dtype, shape, numbers):
+    with np.errstate(all="ignore"):
+        drawn = np.array(numbers)
+        drawn = drawn if dtype in {"f2", "f4", "f8", ">f8", "O"} else np.nan_to_num(drawn, posinf=7.0) % 100
+        array = drawn.astype(dtype)[: int(np.prod(shape, dtype=int))].reshape(shape)
+    for form in (array, array.T):
+        assert encode_columns({"x": form}, "here") == encode_columns({"x": form.tolist()}, "here")
+
+
 def test_numpy_values_are_written_as_the_python_values_they_equal():
     columns = {"a": np.float32(0.1), "b": np.arange(3), "c": np.array([[1.5]], np.float32), "d": np.bool_(True)}
     columns["e"] = {np.int64(3): np.float64(2.5)}

@@ -95,6 +95,9 @@ def test_wrong_calls_are_refused(ranker: ScoredRanker) -> None:
         ranker.rank({}, None, ["i1"], top_k=0)
     with pytest.raises(DataError, match="column 'age'"):
         ranker.rank({"age": [1]}, None, ["i1"])
+    for rows in ([[0.5]], np.array([[0.5]])):
+        with pytest.raises(DataError, match="column 'place': a cell is list, not str, float"):
+            ranker.rank({}, None, {"item_id": ["i1"], "place": rows})
     with pytest.raises(RequestError, match="there are no candidates"):
         ranker.rank({}, None, [])
 

@@ -86,6 +86,36 @@ def test_any_columns_read_as_they_were_written(rows: list[tuple[Any, ...]]) -> N
     assert read_document(stream(coded), 100)["candidates"] == plain
 
 
+@settings(max_examples=50)
+@given(
+    st.sampled_from([pa.int8(), pa.int64(), pa.uint64(), pa.float16(), pa.float32(), pa.float64()]),
+    st.lists(
+        st.none() | st.lists(st.none() | st.integers(0, 5), min_size=2, max_size=2) | st.lists(st.just(1), max_size=2),
+        min_size=1,
+        max_size=5,
+    ),
+    st.integers(0, 2),
+)
+def test_lists_of_numbers_read_as_they_were_written(kind: Any, rows: list[Any], skipped: int) -> None:
+    rows = [None if row is None else [None if n is None else np.float16(n) for n in row] for row in rows]
+    array = pa.array(rows, pa.list_(pa.float16())).cast(pa.list_(kind)).slice(min(skipped, len(rows) - 1))
+    forms = [array, array.cast(pa.large_list(kind))]
+    if all(row is None or len(row) == 2 for row in array.to_pylist()):
+        forms.append(array.cast(pa.list_(kind, 2)))
+    for form in forms:
+        got = read_document(stream({"item_id": [str(n) for n in range(len(form))], "x": form}), 100)["candidates"]["x"]
+        assert repr(got if isinstance(got, list) else got.tolist()) == repr(form.to_pylist())
+
+
+@pytest.mark.parametrize("kind", [pa.int32(), pa.float32(), pa.float64()])
+def test_rows_of_numbers_of_one_width_become_arrays(kind: Any) -> None:
+    columns = {"item_id": ["a", "b"], "x": pa.array([[1, 2], [3, 4]], pa.list_(kind, 2))}
+    for x in (columns["x"], columns["x"].cast(pa.list_(kind))):
+        got = read_document(stream({**columns, "x": x}), 10)["candidates"]["x"]
+        assert (got.dtype, got.tolist()) == (kind.to_pandas_dtype(), [[1, 2], [3, 4]])
+        assert got.flags.owndata
+
+
 def test_outputs_of_several_values_are_lists() -> None:
     document = {"item_ids": [1, 2], "scores": np.ones(2, np.float32), "outputs": {"p": np.arange(6).reshape(2, 3)}}
     table = pa.ipc.open_stream(write_answer({**document, "rest": 1}, [1, 0])).read_all()

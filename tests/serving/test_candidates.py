@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from recserve.errors import DataError, RequestError
-from recserve.serving.candidates import parse_candidates, parse_inline_items
+from recserve.serving.candidates import parse_candidates, parse_inline_items, row_of
 
 FORMS = 'Give ["id", ...], [{"item_id": "id", ...}, ...] or {"item_id": ["id", ...], ...}.'
 
@@ -39,6 +40,19 @@ def test_objects_become_the_columns_of_their_slow_twin(rows: list[dict[str, Any]
 def test_objects_and_columns_are_the_same_request(rows: list[dict[str, Any]]) -> None:
     columns = columns_of(rows)
     assert parse_candidates(columns, 10) == parse_candidates(rows, 10)
+
+
+def test_a_column_of_rows_may_be_an_array() -> None:
+    rows = np.array([[0.5, 1.5], [2.5, 3.5]], np.float32)
+    candidates: Any = parse_candidates({"item_id": np.array([7, 8]), "x": rows, "y": [1, None]}, 10)
+    assert candidates["x"] is rows
+    assert repr(candidates["item_id"]) == "[7, 8]"
+    assert row_of(candidates, 1) == {"item_id": 8, "x": [2.5, 3.5], "y": None}
+    assert row_of(["a", "b"], 1) == {}
+    with pytest.raises(DataError, match="2 values for 1 candidates"):
+        parse_candidates({"item_id": ["a"], "x": rows}, 10)
+    with pytest.raises(DataError, match="expected an item id"):
+        parse_candidates({"item_id": rows}, 10)
 
 
 @pytest.mark.parametrize("ids", [["a", "b", "a"], [3, 1, -4], [2**63 - 1, -(2**63)]])

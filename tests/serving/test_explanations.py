@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from recserve.ranker import Ranker
@@ -43,6 +44,25 @@ def test_the_best_candidates_are_told_feature_by_feature(ranked: Any) -> None:
     assert told["b"].startswith("item 'b' scored 12.25")
     assert "boost = [0.25]" in told["b"]
     assert {"queue", "parse", "rank", "request"} <= answer["timings_us"].keys()
+
+
+def test_rows_of_numbers_are_told_alike_as_arrays_and_as_lists(
+    sum_model: Callable[..., Path], serving_of: Any, call_app: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide = {"feature_name": "wide", "feature_type": "raw_feature", "expression": "candidate:wide", "value_dim": 40}
+    ranker = Ranker.open(sum_model([*FEATURES[:2], wide], {"ctr": ["bias", "value", "wide"]}), items=ITEMS)
+    app = HttpApp(serving_of(ranker))
+    candidates = {"item_id": ["a", "b"], "wide": np.linspace(0, 1, 80).reshape(2, 40).tolist()}
+    fields = {"user": {"bias": 10.0, "pad": "x" * 4096}, "candidates": candidates, "explain": True}
+    seen = []
+    rank = ranker.rank
+    monkeypatch.setattr(ranker, "rank", lambda *args, **options: seen.append(args[2]) or rank(*args, **options))
+    answers = [call_app(app, "POST", f"/v1/models/{ranker.name}:rank", fields).json()]
+    monkeypatch.setattr("recserve.serving.messages.read_rows", lambda _: None)
+    answers.append(call_app(app, "POST", f"/v1/models/{ranker.name}:rank", fields).json())
+    assert [type(asked["wide"]) for asked in seen] == [np.ndarray, list]
+    for name in ("item_ids", "scores", "outputs", "explanations"):
+        assert answers[0][name] == answers[1][name]
 
 
 def test_only_the_best_few_are_explained(ranked: Any) -> None:

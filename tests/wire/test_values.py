@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from recserve.errors import DataError
 from recserve.wire.ranking import Cell, Column, Values
-from recserve.wire.values import read_cell, read_column, read_values, write_cell, write_column, write_values
+from recserve.wire.values import (
+    read_cell,
+    read_cells,
+    read_column,
+    read_values,
+    write_cell,
+    write_column,
+    write_values,
+)
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 LISTS = st.one_of(
@@ -87,6 +95,45 @@ COLUMNS = st.one_of(
 def test_columns_come_back_as_they_were(cells: list[Any]) -> None:
     column = Column.FromString(write_column(cells).SerializeToString())
     assert read_column(column) == cells == slow_column(column)
+
+
+PACKED = st.one_of(
+    st.lists(INT64, max_size=12).map(lambda numbers: Values(int64_le=np.array(numbers, "<i8").tobytes())),
+    st.lists(st.floats(width=32), max_size=12).map(lambda numbers: Values(float_le=np.array(numbers, "<f4").tobytes())),
+    st.lists(st.floats(), max_size=12).map(lambda numbers: Values(double_le=np.array(numbers, "<f8").tobytes())),
+    st.lists(st.floats(), max_size=12).map(write_values),
+    st.just(Values(texts=Values.Texts(value=["a", "b"]))),
+    st.just(Values(float_le=bytes(7))),
+)
+LENGTHS = st.one_of(
+    st.lists(st.integers(0, 3), max_size=4),
+    st.tuples(st.integers(0, 4), st.integers(0, 4)).map(lambda n: [n[0]] * n[1]),
+)
+
+
+@given(PACKED, LENGTHS, st.lists(st.integers(0, 3), max_size=1))
+def test_packed_rows_are_those_of_the_list(values: Any, lengths: list[int], missing: list[int]) -> None:
+    column = Column(values=values, lengths=lengths, missing=missing)
+    assert outcome(read_cells, column) == outcome(read_column, column)
+
+
+def outcome(read: Any, column: Any) -> str:
+    try:
+        got = read(column)
+    except DataError as error:
+        return str(error)
+    return repr(got if isinstance(got, list) else got.tolist())
+
+
+@pytest.mark.parametrize("dtype", ["<i8", "<f4", "<f8"])
+def test_packed_rows_of_one_width_are_not_turned_into_lists(dtype: str) -> None:
+    rows = np.arange(6).reshape(3, 2).astype(dtype)
+    got = read_cells(write_column(rows))
+    assert isinstance(got, np.ndarray)
+    assert (got.dtype, got.tolist()) == (rows.dtype, rows.tolist())
+    assert read_column(write_column(rows)) == rows.tolist()
+    assert read_column(write_column(rows[:, :0])) == [[], [], []]
+    assert read_column(write_column(rows[::2, ::-1])) == rows[::2, ::-1].tolist()
 
 
 CELLS = st.one_of(

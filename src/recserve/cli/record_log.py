@@ -6,15 +6,17 @@ Axes: K items of an answer.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from operator import itemgetter
 from typing import Any, Final
 from zlib import crc32
 
+import numpy as np
+
 from recserve.samples.records import ServedRecord as LoggedRecord
 from recserve.samples.writer import RecordWriter
 from recserve.serving.candidates import ITEM_ID
-from recserve.serving.contract import ServedRecord
+from recserve.serving.contract import Cells, ServedRecord
 
 _HASHES: Final = 1 << 32
 _log: Final = logging.getLogger("recserve.cli")
@@ -70,14 +72,16 @@ def to_logged(record: ServedRecord, user_id_column: str) -> LoggedRecord:
     )
 
 
-def _candidate_columns(record: ServedRecord) -> dict[str, Sequence[Any]]:
+def _candidate_columns(record: ServedRecord) -> dict[str, Cells]:
     if not isinstance(record.candidates, Mapping) or len(record.candidates) == 1:
         return {}
     order = list(record.positions)
     return {name: _pick(cells, order) for name, cells in record.candidates.items() if name != ITEM_ID}
 
 
-def _pick(cells: Sequence[Any], order: list[int]) -> Sequence[Any]:
+def _pick(cells: Cells, order: list[int]) -> Cells:
+    if isinstance(cells, np.ndarray):
+        return cells[order]
     return itemgetter(*order)(cells) if len(order) > 1 else [cells[i] for i in order]
 
 

@@ -22,6 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
@@ -50,7 +51,7 @@ def encode_columns(columns: Mapping[str, object], where: str) -> bytes:
         except DataError as error:
             raise error.at(f"{where}: column {name!r}") from None
     try:
-        return orjson.dumps(plain)
+        return orjson.dumps(plain, option=orjson.OPT_SERIALIZE_NUMPY)
     except TypeError as error:
         raise DataError(f"cannot be written as JSON: {error}", where=where, hint="Names and texts are UTF-8.") from None
 
@@ -104,6 +105,8 @@ def _tagged(cell: object) -> object:
     """The JSON value of one cell."""
     if cell is None or isinstance(cell, bool | str):
         return cell
+    if isinstance(cell, np.ndarray) and (numbers := _plain_numbers(cell)) is not None:
+        return numbers
     if isinstance(cell, np.generic | np.ndarray):
         cell = cell.tolist()
     if isinstance(cell, int):
@@ -122,6 +125,17 @@ def _tagged(cell: object) -> object:
         f"a cell is {type(cell).__name__}",
         hint="A cell is None, text, a number, a bool, a list, a list of lists or a map.",
     )
+
+
+def _plain_numbers(cells: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
+    """int64 or float64 that JSON has the same text for as for the Python values; None where there is none."""
+    if not cells.size or not cells.ndim:
+        return None
+    if cells.dtype.kind == "f" and cells.dtype.itemsize <= 8 and bool(np.isfinite(cells).all()):
+        return np.ascontiguousarray(cells, np.float64)
+    if cells.dtype.kind in "iu" and cells.dtype != np.uint64:
+        return np.ascontiguousarray(cells, np.int64)
+    return None
 
 
 def _tagged_map(cell: Mapping[Any, object]) -> object:

@@ -200,6 +200,8 @@ class ScoredRanker(ScoredModel):
             else:
                 cells = columns.get(column)
                 absent = cells is None or (len(cells) == 1 and rows != 1)
+                if isinstance(cells, np.ndarray) and cells.ndim == 2:
+                    cells = cells.tolist()  # no column of these programs: it is refused as the lists would be
                 known = read_column(column, [None] * rows if absent else cells, dtype, texts)
                 arrays.append(known[tells_unparsed])
         data, state, _, _ = compiled.run_encoded(arrays, rows, texts)

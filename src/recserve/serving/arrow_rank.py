@@ -16,15 +16,18 @@ from typing import Any, Final
 import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from recserve.errors import DataError, RequestError
 from recserve.serving.candidates import ITEM_ID
+from recserve.serving.contract import Cells
 
 CONTENT_TYPE: Final = "application/vnd.apache.arrow.stream"
 _FIELDS: Final = b"recserve"
 _PART: Final = b"recserve.part"
 _PARTS: Final = ("user", "context", "items")
 _MAX_PARTS: Final = 4
+_NUMBERS: Final = (pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.float32(), pa.float64())
 
 
 def read_document(body: bytes, max_candidates: int) -> dict[str, Any]:
@@ -50,7 +53,7 @@ def read_document(body: bytes, max_candidates: int) -> dict[str, Any]:
         if number == 0:
             document = _read_fields(metadata.get(_FIELDS, b"{}"))
             _check_rows(table.num_rows, max_candidates, "candidates")
-            document["candidates"] = {name: _cells(table.column(name)) for name in table.column_names}
+            document["candidates"] = {name: _cells_or_rows(table.column(name)) for name in table.column_names}
             continue
         part = metadata.get(_PART, b"").decode("utf-8", "replace")
         if part not in _PARTS or part in document:
@@ -152,6 +155,18 @@ def _cells(column: Any) -> list[Any]:
         return [None if cell is None else dict(cell) for cell in column.to_pylist()]
     found: list[Any] = column.to_pylist()
     return found
+
+
+def _cells_or_rows(column: Any) -> Cells:
+    """The cells; rows of one width of integers or floats, none missing, as an array [N, k] of its own."""
+    kind = column.type
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    if is_list and kind.value_type in _NUMBERS and column.num_chunks == 1 and len(column) and not column.null_count:
+        lengths, numbers = pc.list_value_length(column.chunk(0)).to_numpy(), column.chunk(0).flatten()
+        if lengths[0] and (lengths == lengths[0]).all() and not numbers.null_count:
+            rows: Cells = numbers.to_numpy().reshape(len(lengths), -1).copy()
+            return rows
+    return _cells(column)
 
 
 def _tensor(values: Any) -> Any:

@@ -4,6 +4,8 @@
     {"item_id": ["a", "b"], "position": [1, 2]}    columns: the fast form for per-candidate context
     [{"item_id": "a", "position": 1}, ...]         objects
 
+A column of rows of numbers may be an array [N, k] already, where it comes packed or was read so: it stays one.
+
 Objects become columns through C loops (`map` with `itemgetter`, set operations): no Python byte code runs per candidate
 unless the request is wrong. It still costs more than the decoding of JSON itself, which columns make cheap as well.
 """
@@ -16,8 +18,10 @@ from collections.abc import Mapping, Sequence
 from operator import itemgetter, methodcaller
 from typing import Any, Final
 
+import numpy as np
+
 from recserve.errors import DataError, RequestError
-from recserve.serving.contract import Candidates, ItemId
+from recserve.serving.contract import Candidates, Cells, ItemId
 
 ITEM_ID: Final = "item_id"
 PLACE: Final = "$.candidates"
@@ -47,6 +51,16 @@ def parse_candidates(value: object, max_candidates: int) -> Candidates:
     raise RequestError(f"expected a list or an object, got {json_type(value)}", where=PLACE, hint=_FORMS)
 
 
+def row_of(candidates: Candidates, position: int) -> dict[str, Any]:
+    """{column: cell} of one candidate, as Python values; empty where the candidates are ids."""
+    if not isinstance(candidates, Mapping):
+        return {}
+    return {
+        name: cells[position].tolist() if isinstance(cells, np.ndarray) else cells[position]
+        for name, cells in candidates.items()
+    }
+
+
 def parse_inline_items(value: object, candidates: Candidates) -> Mapping[Any, Mapping[str, Any]] | None:
     """The inline item columns by id; JSON's string keys become integers when the candidates are integers.
 
@@ -63,7 +77,7 @@ def parse_inline_items(value: object, candidates: Candidates) -> Mapping[Any, Ma
         raise RequestError(
             f"expected an object, got {json_type(value[key])}", where=f"$.items[{key!r}]", hint=_ITEMS_FORM
         )
-    ids = candidates[ITEM_ID] if isinstance(candidates, Mapping) else candidates
+    ids: Any = candidates[ITEM_ID] if isinstance(candidates, Mapping) else candidates
     if isinstance(ids[0], str):
         return value
     if all(map(_INTEGER.fullmatch, value)):
@@ -111,10 +125,12 @@ def _from_objects(rows: list[Any]) -> Mapping[str, Sequence[Any]]:
     return columns
 
 
-def _from_columns(columns: dict[str, Any], max_candidates: int) -> Mapping[str, Sequence[Any]]:
+def _from_columns(columns: dict[str, Any], max_candidates: int) -> Mapping[str, Cells]:
     ids = _id_column(columns)
+    if isinstance(ids, np.ndarray):
+        columns[ITEM_ID] = ids = ids.tolist()
     for name, values in columns.items():
-        if not isinstance(values, list):
+        if not isinstance(values, list | np.ndarray):
             raise DataError(
                 f"expected a list with one value per candidate, got {json_type(values)}", where=f"{PLACE}.{name}"
             )

@@ -9,11 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy.typing as npt
+
 from recserve.dtypes import F32, I64
 
 ItemId = str | int
-Candidates = Sequence[ItemId] | Mapping[str, Sequence[Any]]
-"""Ids, or columns of N values each with `item_id` among them."""
+Cells = Sequence[Any] | npt.NDArray[Any]
+"""N cells, or [N, k] numbers: a list of k in each cell. Nobody writes into them."""
+Candidates = Sequence[ItemId] | Mapping[str, Cells]
+"""Ids, or columns of N cells each with `item_id`, a list, among them."""
 
 
 class VersionTuple(Protocol):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 from recserve.errors import RequestError
+from recserve.serving.candidates import row_of
 from recserve.serving.contract import RankResult
 from recserve.serving.messages import Explanation, RankCall
 
@@ -24,7 +24,6 @@ def explain(ranker: Any, call: RankCall, result: RankResult) -> tuple[Explanatio
     Raises:
         RequestError: the model has no features of its own to tell.
     """
-    candidates, items = call.candidates, call.items
     if not (hasattr(ranker, "pipeline") and hasattr(ranker, "store")):
         raise RequestError(
             f"model {ranker.name!r} does not explain its scores", code="not_explained", where="$.explain"
@@ -33,8 +32,8 @@ def explain(ranker: Any, call: RankCall, result: RankResult) -> tuple[Explanatio
 
     found = []
     for item_id, position in zip(result.item_ids[:MAX_EXPLAINED], result.positions[:MAX_EXPLAINED], strict=True):
-        cells = {name: cells[position] for name, cells in candidates.items()} if isinstance(candidates, Mapping) else {}
-        item = None if items is None else items.get(item_id)
+        cells = row_of(call.candidates, position)
+        item = None if call.items is None else call.items.get(item_id)
         trace = explain_candidate(ranker, call.user, call.context, item_id, candidate=cells, item=item)
         found.append(Explanation(item_id, trace.lines()))
     return tuple(found)

@@ -15,6 +15,7 @@ from recserve.errors import RequestError, suggest
 from recserve.serving.candidates import json_type, parse_candidates, parse_inline_items
 from recserve.serving.contract import Candidates, ItemId, RankResult
 from recserve.serving.json_document import load_json
+from recserve.serving.json_rows import read_rows
 
 Format = Literal["columns", "rows"]
 
@@ -144,7 +145,7 @@ def decode_rank(body: bytes, limits: Limits, *, is_arrow: bool = False, is_multi
             or out of range, or a limit exceeded; or no Arrow, see `arrow_rank`.
         DataError: the candidates or inline items are inconsistent.
     """
-    document = _read_arrow(body, limits.max_candidates) if is_arrow else decode_json(body)
+    document = _read_arrow(body, limits.max_candidates) if is_arrow else _read_json(body)
     fields = MULTI_FIELDS if is_multi else REQUEST_FIELDS
     if not isinstance(document, dict):
         raise RequestError(
@@ -174,6 +175,11 @@ def decode_rank(body: bytes, limits: Limits, *, is_arrow: bool = False, is_multi
         explains=_boolean(document, "explain"),
         models=_models(document.get("models")) if is_multi else (),
     )
+
+
+def _read_json(body: bytes) -> Any:
+    document = read_rows(body)
+    return decode_json(body) if document is None else document
 
 
 def _read_arrow(body: bytes, max_candidates: int) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from itertools import chain, islice, repeat
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from recserve.errors import DataError
 from recserve.wire.pool import Message
@@ -64,6 +65,28 @@ def read_column(column: Message) -> list[Any]:
         as_array[list(column.missing)] = None
         cells = as_array.tolist()
     return cells
+
+
+def read_cells(column: Message) -> list[Any] | npt.NDArray[Any]:
+    """As `read_column`, but packed rows of one width are not turned into Python numbers.
+
+    Returns:
+        int64, float32 or float64 [N, k] of the same values, read only, where the values are packed, k is at least 1 and
+        no row is missing; else the list.
+
+    Raises:
+        DataError: as `read_column`.
+    """
+    kind = column.values.WhichOneof("kind")
+    dtype = _RAW.get(kind)
+    lengths = list(column.lengths)
+    if dtype is None or column.missing or not lengths or not lengths[0] or lengths.count(lengths[0]) != len(lengths):
+        return read_column(column)
+    content = getattr(column.values, kind)
+    shape = (len(lengths), lengths[0])
+    if len(content) != shape[0] * shape[1] * dtype.itemsize:
+        return read_column(column)  # which says what is wrong
+    return np.frombuffer(content, dtype).reshape(shape)
 
 
 def read_cell(cell: Message) -> Any:
@@ -124,13 +147,15 @@ def write_values(values: Any) -> Message:
 
 
 def write_column(cells: Any) -> Message:
-    """A column of one cell a row: a value, a list of values, or None.
+    """A column of one cell a row: a value, a list of values, or None; or an array of numbers [N] or [N, k].
 
     Raises:
         DataError: as `write_values`.
     """
     if isinstance(cells, np.ndarray) and cells.dtype != object and cells.ndim == 1:
         return Column(values=write_values(cells))
+    if isinstance(cells, np.ndarray) and cells.dtype.kind in "iuf" and cells.ndim == 2 and cells.size:
+        return Column(values=write_values(cells.reshape(-1)), lengths=[cells.shape[1]] * len(cells))
     rows = list(cells)
     missing = [i for i, cell in enumerate(rows) if cell is None]
     known = [cell for cell in rows if cell is not None]

@@ -259,3 +259,22 @@ def test_a_text_cannot_stand_for_a_block() -> None:
     assert not lifted.is_used_up
     assert lifted.take(json.loads(lifted.rest)["a"]) is lifted.blocks[0]
     assert lifted.is_used_up
+
+
+@pytest.mark.parametrize(
+    ("numbers", "is_mixed"),
+    [
+        (["1", "2", "3", "4"], False),
+        (["1.0", "2e0", "3.5", "-0.0"], False),
+        (["1.5", "2", "3.5", "4.5"], True),
+        (["1", "2.5", "3.5", "4.5"], True),
+        (["1", "2", "3.5", "4.5"], True),
+        (["1.5", "2.5", "3.5", "4"], True),
+    ],
+)
+def test_a_block_tells_whether_integers_stand_among_its_floats(numbers: list[str], is_mixed: bool) -> None:
+    a, b, c, d = (number.rjust(20) for number in numbers)
+    for text in (f"[{a},{b},{c},{d}]", f"[[{a},{b}],[{c},{d}]]", f'[{{"x":[{a},{b}]}},{{"x":[{c},{d}]}}]'):
+        lifted = lift(padded(f'{{"a": {text}}}'))
+        assert lifted is not None
+        assert [block.is_mixed for block in lifted.blocks] == [is_mixed]

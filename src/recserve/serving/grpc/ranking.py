@@ -21,7 +21,7 @@ from recserve.serving.overload.turn import Turn
 from recserve.serving.refusals import OutputNamesError
 from recserve.wire.pool import Message, methods_of
 from recserve.wire.ranking import SERVICE, RankByEachResponse, RankResponse
-from recserve.wire.values import read_cell, read_column, read_values, write_values
+from recserve.wire.values import read_cell, read_cells, read_column, read_values, write_values
 
 
 class RankingService:
@@ -140,7 +140,7 @@ def _read_candidates(request: Message, limits: Limits) -> Candidates:
         return parse_candidates(ids, limits.max_candidates)
     if ITEM_ID in request.candidates:
         raise DataError(f"{ITEM_ID!r} is no column here", where="candidates", hint="Give the ids in `item_ids`.")
-    columns = {name: _read(f"candidates[{name!r}]", read_column, column) for name, column in request.candidates.items()}
+    columns = {name: _read(f"candidates[{name!r}]", read_cells, column) for name, column in request.candidates.items()}
     return parse_candidates({ITEM_ID: ids, **columns}, limits.max_candidates)
 
 

@@ -38,10 +38,12 @@ class Block:
         columns: int64 or float64 of the shape of the list. Of a table (a list of objects with the same keys) an array a
             key, objects first; of a list of numbers one, its key empty.
         is_table: which.
+        is_mixed: whether a column of float64 has numbers that were written as integers.
     """
 
     columns: Mapping[str, Numbers]
     is_table: bool
+    is_mixed: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,10 +119,11 @@ def _block(
     first, rows, width = fields[at.FIRST_SLOT], fields[at.ROWS], fields[at.WIDTH]
     numbers = slots[first : first + rows * width].reshape(rows, width)
     found = table[fields[at.FIRST_COLUMN] : fields[at.COLUMN_END]]
+    is_mixed = any(column[at.IS_FLOAT] == at.MIXED for column in found)
     if found[0][at.KEY_BEGIN] < 0:
-        return Block({"": _column(numbers, found[0])[0]}, is_table=False)
+        return Block({"": _column(numbers, found[0])[0]}, is_table=False, is_mixed=is_mixed)
     columns = {body[column[at.KEY_BEGIN] : column[at.KEY_END]].decode(): _column(numbers, column) for column in found}
-    return Block(columns, is_table=True) if len(columns) == len(found) else None
+    return Block(columns, is_table=True, is_mixed=is_mixed) if len(columns) == len(found) else None
 
 
 def _column(numbers: NDArray[np.int64], column: list[int]) -> Numbers:

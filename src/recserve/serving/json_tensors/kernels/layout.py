@@ -53,6 +53,8 @@ KEY_END: Final = 1
 OFFSET: Final = 2
 """Slots of the object before those of the column."""
 IS_FLOAT: Final = 3
+"""0 for integers, 1 for floats, MIXED for floats of which some were written as integers."""
+MIXED: Final = 2
 RANK: Final = 4
 DIMS: Final = 5
 """First of MAX_RANK sizes."""

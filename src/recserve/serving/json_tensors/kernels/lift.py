@@ -69,7 +69,7 @@ def _turn_to_floats(slots: int, block: I64, column: I64, row: int, slot: int) ->
         _to_floats(slots, block[at.FIRST_SLOT] + earlier * block[at.WIDTH] + column[at.OFFSET], size)
     first = block[at.FIRST_SLOT] + row * block[at.WIDTH] + column[at.OFFSET]
     _to_floats(slots, first, slot - first)
-    column[at.IS_FLOAT] = 1
+    column[at.IS_FLOAT] = at.MIXED if row or slot > first else 1
 
 
 @inner
@@ -89,6 +89,7 @@ def _read_numbers(p: int, end: int, slots: int, slot: int, block: I64, column: I
                 is_float = 1
         elif is_float:
             bits = bits_of(np.float64(bits))
+            column[at.IS_FLOAT] = at.MIXED
         store(slots + 8 * slot, bits)
         slot += 1
         if is_single:
