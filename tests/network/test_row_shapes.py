@@ -84,6 +84,15 @@ def test_each_axis_with_the_symbol_of_the_candidates_counts_one(sketch: Any) -> 
     assert infer_row_shapes(model_of(g, g.op("Relu", "x")))["x"] == (1, 1, 50)
 
 
+def test_a_size_that_another_part_tells_counts_as_one_known_at_run_time_only(sketch: Any) -> None:
+    g = sketch()
+    g.input("x", Rate.CANDIDATE, "L", 8)
+    g.inputs.append(helper.make_tensor_value_info("size.L@request", TensorProto.INT64, [1, 1]))
+    steps = g.op("Reshape", "size.L@request", g.ints(1))
+    name = g.op("Reshape", "x", g.op("Concat", g.ints(-1), steps, g.ints(4, 2), axis=0))
+    assert infer_row_shapes(model_of(g, name))[name] == (1, 50, 4, 2)
+
+
 def test_values_of_bodies_have_shapes_too(sketch: Any) -> None:
     g = sketch()
     g.input("x", Rate.REQUEST, 5, 4)

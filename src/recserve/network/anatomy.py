@@ -22,9 +22,12 @@ from recserve.network.facts import sources
 from recserve.network.item_side import StorePlan
 from recserve.network.model import TensorSpec
 from recserve.network.operations import count_operations
+from recserve.network.row_independence import infer_facts
 from recserve.network.row_shapes import infer_row_shapes
 from recserve.network.session import Session
+from recserve.network.sizes import elements
 from recserve.network.split import Part, SplitNetwork
+from recserve.network.unhandled import Unhandled
 from recserve.rates import Rate
 
 _BYTES: Final = 4
@@ -68,6 +71,8 @@ class Anatomy:
         crossings: {input of the candidate part: the rate that it comes from}.
         item_bytes: stored for each item.
         storing: why those are stored; None in what an older recserve built.
+        flat_flops: operations of the flat network for one candidate.
+        unhandled: what stays whole at candidate rate because no rule handles it.
     """
 
     nodes: dict[Rate, tuple[Node, ...]]
@@ -76,6 +81,8 @@ class Anatomy:
     crossings: dict[str, Rate]
     item_bytes: int
     storing: StorePlan | None = None
+    flat_flops: int = 0
+    unhandled: tuple[Unhandled, ...] = ()
 
     def flops(self, rate: Rate) -> int:
         """Operations of one evaluation of a part, as far as they are known."""
@@ -127,6 +134,8 @@ def dissect(split: SplitNetwork) -> Anatomy:
         split.crossings,
         split.report.item_bytes,
         split.report.storing,
+        split.report.flat_flops,
+        split.report.unhandled,
     )
 
 
@@ -157,7 +166,7 @@ def _best(work: Any) -> float:
 
 def _nodes(part: Part) -> tuple[Node, ...]:
     proto = onnx.load_model_from_string(part.model)
-    shapes = infer_row_shapes(proto)
+    shapes = _shapes(part, proto)
     weights = {w.name: math.prod(w.dims) * helper.tensor_dtype_to_np_dtype(w.data_type).itemsize
                for w in proto.graph.initializer}  # fmt: skip
     graph = ir.serde.deserialize_model(proto).graph
@@ -172,6 +181,18 @@ def _nodes(part: Part) -> tuple[Node, ...]:
         name = _first(node)
         nodes.append(Node(name, node.op_type, part.rate, flops, size, shapes.get(name), tuple(before)))
     return tuple(nodes)
+
+
+def _shapes(part: Part, proto: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """The shape of each value for one row, as ONNX infers it, or else as the rules that rates come from do."""
+    shapes = infer_row_shapes(proto)
+    if part.rate is Rate.ITEM or all(name in shapes for node in proto.graph.node for name in node.output if name):
+        return shapes
+    known = infer_facts(part)[1].by_name
+    told = {name: fact.dims for name, fact in known.items() if name not in shapes}
+    return shapes | {
+        n: tuple(elements((d,), ASSUMED_SIZE) for d in dims) for n, dims in told.items() if dims is not None
+    }
 
 
 def _first(node: ir.Node) -> str:

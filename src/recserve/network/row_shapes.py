@@ -1,7 +1,8 @@
 """The shapes of all values of a graph for one row, as ONNX infers them.
 
 ONNX knows no shapes of the ops that ONNX Runtime fuses, so that plain ops of the same shape stand in for these first.
-It knows none of what a loop carries either: one turn of its body stands in, whose state keeps its shape.
+It knows none of what a loop carries either: one turn of its body stands in, whose state keeps its shape. A size that
+the request part tells the candidate part counts `ASSUMED_SIZE`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from recserve.network.cut import ASSUMED_SIZE
+from recserve.network.parts import SIZE_PREFIX
 
 Shape = tuple[int, ...]
 
@@ -57,6 +59,10 @@ def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
         else:
             graph.input.append(helper.make_tensor_value_info(weight.name, weight.data_type, list(weight.dims)))
     for node in old.node:
+        if node.op_type == "Reshape" and node.input[0].startswith(SIZE_PREFIX):
+            told = np.full(1, ASSUMED_SIZE, np.int64)
+            graph.initializer.append(numpy_helper.from_array(told, node.output[0]))
+            continue
         graph.node.extend(_stand_ins(_Original(node, weights, graph)))
     for value in old.output:
         graph.output.append(value)
