@@ -74,7 +74,7 @@ def test_a_digest_changes_with_any_source_of_a_module(monkeypatch: pytest.Monkey
     monkeypatch.setattr(LIBRARY, "_digests", {})
     assert LIBRARY.digest_of("numeric") == before
     monkeypatch.setattr(LIBRARY, "_digests", {})
-    monkeypatch.setattr(kernel_cache, "_add_sources", lambda module, found: found.update({module: b"edited"}))
+    monkeypatch.setattr(kernel_cache, "read_sources", lambda module: {module: b"edited"})
     assert LIBRARY.digest_of("numeric") != before
 
 
@@ -95,9 +95,7 @@ def test_sources_are_those_of_all_that_is_imported_in_any_form(tmp_path: Path, m
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     monkeypatch.setattr(kernel_cache, "_ROOT", tmp_path)
-    found: dict[str, bytes] = {}
-    kernel_cache._add_sources("recserve.a.kernels.first", found)
-    assert set(found) == {
+    assert set(kernel_cache.read_sources("recserve.a.kernels.first")) == {
         "recserve.a.kernels.first",
         "recserve.a.kernels.layout",
         "recserve.a.kernels.second",

@@ -49,11 +49,17 @@ def _private_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="recserve-"))
 
 
-def _add_sources(module: str, found: dict[str, bytes]) -> None:
-    """Add the file of a module of recserve, by its full name, and those that it imports to `found`.
+def read_sources(module: str) -> dict[str, bytes]:
+    """What a module of kernels is made of: the texts of its file and of those that it imports, by full name of module.
 
     What stands outside the packages of kernels has only constants and types for them: what it imports is left out.
     """
+    found: dict[str, bytes] = {}
+    _add_sources(module, found)
+    return found
+
+
+def _add_sources(module: str, found: dict[str, bytes]) -> None:
     file = _ROOT.joinpath(*module.split(".")).with_suffix(".py")
     if module in found or not file.is_file():  # a package, or a name in a module
         return
@@ -142,8 +148,7 @@ class KernelLibrary:
         if module not in self._digests:
             import numba
 
-            found = {"numba": numba.__version__.encode()}
-            _add_sources(f"{self.package}.{module}", found)
+            found = {"numba": numba.__version__.encode()} | read_sources(f"{self.package}.{module}")
             parts = [f"{name}\0{hashlib.sha256(text).hexdigest()}" for name, text in sorted(found.items())]
             digest = hashlib.sha256("\n".join([self.source_of(module), *parts]).encode())
             self._digests[module] = digest.hexdigest()[:16]
@@ -190,8 +195,7 @@ class KernelLibrary:
         return [batch for _, batch in batches if batch]
 
     def _size_of(self, module: str) -> int:
-        found: dict[str, bytes] = {}
-        _add_sources(f"{self.package}.{module}", found)
+        found = read_sources(f"{self.package}.{module}")
         return sum(len(text) for name, text in found.items() if "kernels" in name)
 
     def _compile_apart(self, batches: Sequence[Sequence[str]]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from recserve.kernel_cache import read_sources
 from recserve.serving.json_tensors.kernels import KERNELS
 from recserve.serving.json_tensors.kernels.entries import LIBRARY, load_kernel
 
@@ -9,6 +10,6 @@ def test_every_kernel_compiles() -> None:
 
 
 def test_an_edit_to_the_kernels_of_features_that_read_numbers_is_noticed() -> None:
-    found: dict[str, bytes] = {}
-    LIBRARY._sources("lift", found)
-    assert {"read_value", "recserve.features.kernels.read_number", "recserve.features.kernels.powers"} <= found.keys()
+    found = read_sources(f"{LIBRARY.package}.lift")
+    assert {"recserve.features.kernels.read_number", "recserve.features.kernels.powers"} <= found.keys()
+    assert f"{LIBRARY.package}.read_value" in found
