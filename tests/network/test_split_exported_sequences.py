@@ -378,6 +378,43 @@ class CausalTransformer(Bst):
         return torch.sigmoid(self.top(x[:, -1]))
 
 
+class CausalHstuSteps(Hstu):
+    """As CausalHstu, of any number of steps: no position sees a later one, nor one that is padding."""
+
+    def block(self, x: Any, mask: Any) -> Any:
+        u, v, q, k = nn.functional.silu(self.uvqk(self.ln(x))).chunk(4, -1)
+        n, steps = x.shape[0], x.shape[1]
+        q, k, v = (y.view(n, steps, 2, 4).transpose(1, 2) for y in (q, k, v))
+        scores = nn.functional.silu(q @ k.transpose(-1, -2)) / 6 * mask
+        mixed = (scores @ v).transpose(1, 2).reshape(n, steps, 8)
+        return self.o(self.ln2(mixed) * u) + x
+
+    def forward(self, item: Any, hist: Any, lengths: Any) -> Any:
+        x = torch.cat([hist, item.unsqueeze(1)], 1)
+        at = torch.arange(x.shape[1])
+        seen = torch.arange(hist.shape[1])[None, :] < lengths[:, None]
+        valid = torch.cat([seen, torch.ones_like(lengths[:, None], dtype=torch.bool)], 1)
+        mask = ((at[:, None] >= at[None, :])[None] & valid[:, None, :]).float()[:, None]
+        for _ in range(2):
+            x = self.block(x, mask)
+        return torch.sigmoid(self.top(x[:, -1]))
+
+
+class CausalTransformerSteps(Bst):
+    """As CausalTransformer, of any number of steps, with a mask that is added."""
+
+    def forward(self, item: Any, hist: Any, lengths: Any) -> Any:  # noqa: ARG002
+        x = torch.cat([hist, item.unsqueeze(1)], 1)
+        a, steps = self.a, x.shape[1]
+        hidden = torch.triu(torch.full((steps, steps), float("-inf")), 1)
+        for _ in range(2):
+            q, k, v = (f(x).view(-1, steps, 2, 4).transpose(1, 2) for f in (a.q, a.k, a.v))
+            mixed = torch.softmax(q @ k.transpose(-1, -2) / 2.0 + hidden, -1) @ v
+            x = a.ln(x + a.o(mixed.transpose(1, 2).reshape(-1, steps, 8)))
+            x = a.ln2(x + a.ff(x))
+        return torch.sigmoid(self.top(x[:, -1]))
+
+
 class MeanPooledTower(_Sides):
     """A YouTube-style user tower: the masked mean of the history, then a dot product."""
 
@@ -407,7 +444,7 @@ FLAT_SHARE: dict[Any, float | tuple[float, float]] = {
     TargetHeadsInBatch: 0.18,
     TargetMha: (0.14, 1.01),
     TwoLayer: 0.02,
-    Hstu: 0.03,
+    Hstu: 0.08,
     HstuAll: 0.03,
     Bst: (0.88, 0.6),
     Dien: 0.28,
@@ -416,6 +453,8 @@ FLAT_SHARE: dict[Any, float | tuple[float, float]] = {
     TargetMhaFixed: 0.3,
     CausalHstu: 0.22,
     CausalTransformer: 0.22,
+    CausalHstuSteps: 0.05,
+    CausalTransformerSteps: 0.05,
     MeanPooledTower: 0.02,
 }
 """How much of the flat graph's operations the candidate part may have: with dynamo and legacy where they differ."""

@@ -75,7 +75,7 @@ def size_names(node: ir.Node, facts: Facts) -> set[str]:
     """The named sizes, N aside, that a part needs to rebuild the shapes that a node reads."""
     slot = shape_slot(node, facts)
     sizes = slot[1] if slot is not None else measured(node, facts) or ()
-    return {name for size in sizes for name in size.names if name != ROWS}
+    return {leaf for size in sizes for name in size.names if name != ROWS for leaf in facts.leaves(name)}
 
 
 def can_cross(fact: Fact) -> bool:

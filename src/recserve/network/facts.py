@@ -64,11 +64,15 @@ OPAQUE: Final = Fact(Rate.CANDIDATE, None)
 
 
 class Origin(NamedTuple):
-    """Where a named size can be read: an axis of a value, at the value's rate."""
+    """Where a named size can be read: an axis of a value, at the value's rate.
+
+    A sum of sizes that a request tells (`terms`) is added up wherever it is needed, whatever the rate of the value.
+    """
 
     value: str
     axis: int
     rate: Rate
+    terms: tuple[Size, ...] = ()
 
 
 class Layout(NamedTuple):
@@ -147,26 +151,75 @@ class Step:
         self._origins[name] = Origin(value, axis, self.rate)
         return named(name)
 
-    def known_sum(self, left: Size, right: Size) -> Size | None:
-        """The sum of two sizes if some axis has it."""
-        name = _sum_name((left, right))
+    def known_sum(self, *sizes: Size) -> Size | None:
+        """The sum of sizes if a request tells them all, or if some axis has it."""
+        terms = self._summed(sizes)
+        if len(terms) == 1:
+            return terms[0]
+        name = _sum_name(terms)
+        if not any(size.has_rows for size in terms) and self._rate_of(terms) in (Rate.CONSTANT, Rate.REQUEST):
+            return self.total(terms, 0)
         return named(name) if name in self._origins else None
 
     def total(self, sizes: Sequence[Size], axis: int) -> Size:
-        """The sum of sizes as an axis of the output. Sums of the same sizes have one name, read at the rarer rate."""
-        if all(size.is_static for size in sizes):
-            return Size(sum(size.factor for size in sizes))
-        name = _sum_name(sizes)
-        known = self._origins.get(name)
-        if known is None or (known.rate is Rate.CANDIDATE and self.rate is Rate.REQUEST):
-            self._origins[name] = Origin(str(self.node.outputs[0].name), axis, self.rate)
+        """The sum of sizes as an axis of the output. Sums of the same sizes have one name."""
+        terms = self._summed(sizes)
+        if len(terms) == 1:
+            return terms[0]
+        name, value, rate = _sum_name(terms), str(self.node.outputs[0].name), self._rate_of(terms)
+        if rate in (Rate.CONSTANT, Rate.REQUEST):
+            self._origins[name] = Origin(value, axis, rate, terms)
+        else:
+            self._origins.setdefault(name, Origin(value, axis, self.rate))
         return named(name)
 
+    def _rate_of(self, sizes: Sequence[Size]) -> Rate:
+        return join(self._origins[n].rate for size in sizes for n in size.names if n != ROWS)
 
-def _sum_name(sizes: Sequence[Size]) -> str:
-    whole = sum(size.factor for size in sizes if size.is_static)
-    texts = [*sorted(str(size) for size in sizes if not size.is_static), *([str(whole)] if whole else [])]
-    return f"({'+'.join(texts)})"
+    def _summed(self, sizes: Sequence[Size]) -> tuple[Size, ...]:
+        """The terms of a sum, sums among them spelled out and like terms added; an integer, if any, comes last."""
+        factors: dict[tuple[str, ...], int] = {}
+        for size in sizes:
+            terms, whole = self._terms(size)
+            for term in [*terms, Size(whole)]:
+                factors[term.names] = factors.get(term.names, 0) + term.factor
+        whole = factors.pop((), 0)
+        named_terms = tuple(Size(factor, names) for names, factor in sorted(factors.items()))
+        return (*named_terms, Size(whole)) if whole or not named_terms else named_terms
+
+    def rest(self, size: Size, taken: Size) -> tuple[Size, ...] | None:
+        """The terms of a size less another one; None where that cannot be told to be no less than 0."""
+        terms, whole = self._terms(size)
+        if taken.is_static:
+            whole -= taken.factor
+        elif taken in terms:
+            terms.remove(taken)
+        else:
+            return None
+        return None if whole < 0 else self._summed([*terms, Size(whole)])
+
+    def shortened(self, size: Size, count: int, axis: int) -> Size | None:
+        """A size less `count`, as an axis of the output; None where that cannot be told to be no less than 0."""
+        rest = self.rest(size, Size(count))
+        return None if rest is None else self.total(rest, axis)
+
+    def has_at_least(self, size: Size, count: int) -> bool:
+        """A size is known to be `count` or more."""
+        return self._terms(size)[1] >= count
+
+    def _terms(self, size: Size) -> tuple[list[Size], int]:
+        """The terms of a sum that are named, and the sum of the others; a size that is no sum is its one term."""
+        if size.is_static:
+            return [], size.factor
+        origin = self._origins.get(size.names[0]) if size.factor == 1 and len(size.names) == 1 else None
+        if origin is None or not origin.terms:
+            return [size], 0
+        named_terms = [t for t in origin.terms if not t.is_static]
+        return named_terms, sum(t.factor for t in origin.terms if t.is_static)
+
+
+def _sum_name(terms: Sequence[Size]) -> str:
+    return f"({'+'.join(str(size) for size in terms)})"
 
 
 Rule = Callable[[Step], list[Layout] | None]
@@ -249,6 +302,11 @@ class Facts:
     def rate_of(self, size: Size) -> Rate:
         """How often a size changes; N itself counts as constant, since each part has its own."""
         return join(self.origins[n].rate for n in size.names if n != ROWS)
+
+    def leaves(self, name: str) -> set[str]:
+        """The named sizes that tell a named size: its own name, or the names in the terms of a sum."""
+        terms = self.origins[name].terms if name in self.origins else ()
+        return {leaf for term in terms for n in term.names for leaf in self.leaves(n)} if terms else {name}
 
     def _infer(self, node: ir.Node) -> list[Fact]:
         from recserve.network.rules.contents import content_of

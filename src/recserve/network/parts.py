@@ -8,6 +8,7 @@ value keeps axis 0 = 1 as long as ops broadcast it, and is repeated only where a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import reduce
 from typing import Final
 
 import numpy as np
@@ -228,8 +229,10 @@ class PartBuilder:
         if name not in self.counted:
             if name == ROWS and self.rate is Rate.REQUEST:
                 self.counted[name] = self._ints([1])
+            elif (origin := self.facts.origins.get(name)) is not None and origin.terms:
+                first, *rest = (self._size(term) for term in origin.terms)
+                self.counted[name] = reduce(lambda x, y: self._emit("Add", [x, y]), rest, first)
             else:
-                origin = self.facts.origins.get(name)
                 source, axis = (self.carrier, 0) if origin is None else (self.values[origin.value], origin.axis)
                 if source is None:
                     raise InvariantError(f"part {self.rate.value} has no input that counts its rows")

@@ -177,6 +177,18 @@ def _push_unary(draft: Draft, node: ir.Node) -> ir.Value | None:
 
 def _push_pairwise(draft: Draft, node: ir.Node) -> ir.Value | None:
     """The inputs are concatenations cut alike; or the same along the axis, or can be cut like the first of them."""
+    found = pairwise_rows(draft, node)
+    if found is None:
+        return None
+    axis, rows = found
+    is_gain = any(
+        join(draft.rate(v) for v in row) is not Rate.CANDIDATE or any(mixed(draft, v) for v in row) for row in rows
+    )
+    return _each(draft, node, axis, rows) if is_gain else None
+
+
+def pairwise_rows(draft: Draft, node: ir.Node) -> tuple[int, list[tuple[ir.Value, ...]]] | None:
+    """The inputs of a broadcasting op for each piece of its first mixed concatenation, and the axis of that."""
     values = [v for v in node.inputs if v is not None]
     found = [mixed(draft, v) for v in values]
     pivot = next((f for f in found if f is not None), None)
@@ -184,13 +196,7 @@ def _push_pairwise(draft: Draft, node: ir.Node) -> ir.Value | None:
         return None
     columns = [_cut_like(draft, v, f, pivot, node) for v, f in zip(values, found, strict=True)]
     known = [c for c in columns if c is not None]
-    if len(known) < len(columns):
-        return None
-    rows = list(zip(*known, strict=True))
-    is_gain = any(
-        join(draft.rate(v) for v in row) is not Rate.CANDIDATE or any(mixed(draft, v) for v in row) for row in rows
-    )
-    return _each(draft, node, pivot.axis, rows) if is_gain else None
+    return None if len(known) < len(columns) else (pivot.axis, list(zip(*known, strict=True)))
 
 
 def _cut_like(draft: Draft, value: ir.Value, found: Mixed | None, pivot: Mixed, node: ir.Node) -> list[ir.Value] | None:

@@ -70,7 +70,7 @@ def lift_transposes(draft: Draft) -> None:
         elif node.op_type == "Gather":
             result = _lift_gather(draft, node, *turned)
         elif node.op_type in ("Reshape", "Flatten"):
-            result = _lift_reshape(draft, node, *turned)
+            result = _lift_reshape(draft, node, *turned) or _turn_unmerged(draft, node, *turned)
         if result is not None:
             draft.replace(node.outputs[0], result, "lift_transposes", f"{node.op_type} before the transposition")
 
@@ -148,6 +148,24 @@ def _lift_reshape(draft: Draft, node: ir.Node, source: ir.Value, order: tuple[in
         return None
     merged = draft.emit("Reshape", [source, target], node)
     return _turn(draft, node, merged, tuple(ranked.index(k) for k in range(len(groups))))
+
+
+def _turn_unmerged(draft: Draft, node: ir.Node, merged: ir.Value, order: tuple[int, ...]) -> ir.Value | None:
+    """`Reshape(Transpose(Reshape(x [B, r, c] → [M, r, c])) → [B, c, r]) = Transpose(x)` for leading axes B of size M.
+
+    The dynamo exporter of PyTorch writes the transposition of keys in `scaled_dot_product_attention` so.
+    """
+    view = merged.producer()
+    source = None if view is None or view.op_type != "Reshape" else view.inputs[0]
+    whole = None if source is None else draft.fact(source).dims
+    dims, after, rest = draft.dims(merged), draft.dims(node.outputs[0]), len(order) - 1
+    if source is None or whole is None or order[0] != 0 or len(whole) < rest or whole[-rest:] != dims[1:]:
+        return None
+    leading = len(whole) - rest
+    turned = (*range(leading), *(a - 1 + leading for a in order[1:]))
+    if product(whole[:leading]) != dims[0] or after != tuple(whole[a] for a in turned):
+        return None
+    return _turn(draft, node, source, turned)
 
 
 def reshape_target(draft: Draft, source: ir.Value, sizes: list[Size]) -> ir.Value | None:

@@ -77,8 +77,27 @@ def _slices(step: Step) -> list[Layout] | None:
             taken = range(dims[axis].factor)[start.factor : end.factor : stride]
             dims[axis] = Size(len(taken))
         else:
-            dims[axis] = step.fresh(axis)
+            size = _sliced(step, dims[axis], start, end, axis) if stride == 1 else None
+            dims[axis] = step.fresh(axis) if size is None else size
     return [Layout(tuple(dims), row)]
+
+
+def _sliced(step: Step, size: Size, start: Size | None, end: Size | None, axis: int) -> Size | None:
+    """The size of a slice of step 1 of a dynamic axis: what is cut off a sum of sizes is taken from its integers."""
+    if start is None or end is None or not start.is_static:
+        return None
+    first = start.factor
+    if full_range(Size(0), end, size):
+        if first >= 0:
+            return step.shortened(size, first, axis)
+        return Size(-first) if step.has_at_least(size, -first) else None
+    if not end.is_static:
+        return None
+    last = end.factor
+    if first >= 0 and last < 0:
+        return step.shortened(size, first - last, axis)
+    need, count = max(abs(first), abs(last)), last - first
+    return Size(count) if (first < 0) == (last < 0) and count >= 0 and step.has_at_least(size, need) else None
 
 
 @rule("Gather")

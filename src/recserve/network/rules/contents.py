@@ -140,6 +140,9 @@ def _add(step: Step, left: Size, right: Size) -> Size | None:
 
 
 def _subtract(step: Step, left: Size, right: Size) -> Size | None:
+    rest = step.rest(left, right)
+    if rest is not None:
+        return step.known_sum(*rest)
     return _add(step, left, Size(-right.factor, right.names))
 
 
