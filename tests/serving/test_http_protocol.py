@@ -49,6 +49,28 @@ def test_a_head_over_the_limit_hears_why(serve: Any, make_ranker: Any) -> None:
     assert answer.endswith(b"The request head has more than 100 bytes.")
 
 
+@pytest.mark.parametrize("first", [0, 60])
+def test_a_head_over_the_limit_is_refused_though_it_ends_in_its_last_chunk(
+    serve: Any, make_ranker: Any, first: int
+) -> None:
+    head = HEAD % len(GOOD) + b"x: " + b"y" * 1000 + b"\r\n\r\n"
+    with start(serve, make_ranker, max_head_bytes=1000) as server, server.connect() as connection:
+        connection.sendall(head[:first])
+        with server.client() as client:  # so that what was sent is a chunk of its own
+            client.get("/healthz")
+        connection.sendall(head[first:] + GOOD)
+        answer = read_answer(connection)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.endswith(b"The request head has more than 1000 bytes.")
+
+
+def test_a_body_beside_a_short_head_is_no_part_of_it(serve: Any, make_ranker: Any) -> None:
+    body = GOOD + b" " * 2000
+    with start(serve, make_ranker, max_head_bytes=200) as server, server.connect() as connection:
+        connection.sendall(HEAD % len(body) + b"\r\n" + body)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
 @pytest.mark.parametrize("sent", [b"", b"POST /v1"])
 def test_a_head_that_does_not_come_closes_the_connection(serve: Any, make_ranker: Any, sent: bytes) -> None:
     with start(serve, make_ranker, head_timeout_s=0.1) as server, server.connect() as connection:

@@ -32,6 +32,9 @@ LONG_BYTES: Final = 16 << 10
 _LEFT_TO_ASGI: Final = frozenset((b"transfer-encoding", b"expect", b"upgrade", b"content-encoding"))
 """Headers of requests that need more than a length."""
 
+_BETWEEN_BYTES: Final = 4
+"""Of a header line, beside its name and value: a colon, a space and the line's end."""
+
 _SOON_S: Final = 0.01
 
 
@@ -67,6 +70,8 @@ class _BoundedProtocol(HttpToolsProtocol):
     _is_in_head = True
     _is_new_head = False
     _head_bytes = 0
+    _chunk_bytes = 0
+    _fault = ""  # of a head, where we know it better than the parser
     _head_timer: asyncio.TimerHandle | None = None
     _answering: RequestResponseCycle | Exchange | None = None
     _reader: _BodyReader | None = None
@@ -129,6 +134,7 @@ class _BoundedProtocol(HttpToolsProtocol):
             exchange.go_on()
 
     def _parse(self, data: bytes) -> None:
+        self._chunk_bytes = len(data)
         super().data_received(data)
         answering: Any = self._answering
         if type(answering) is Exchange and not answering.response_complete:
@@ -140,7 +146,7 @@ class _BoundedProtocol(HttpToolsProtocol):
         else:
             self._head_bytes += len(data)
         if self._head_bytes > self.max_head_bytes:
-            self.send_400_response(f"The request head has more than {self.max_head_bytes} bytes.")
+            self.send_400_response(self._too_long())
         elif self._head_timer is None:
             self._start_timer()
 
@@ -156,6 +162,11 @@ class _BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._is_in_head = False
         self._stop_timer()
+        if self._head_bytes + self._chunk_bytes > self.max_head_bytes:  # this chunk may be a body for the most part
+            size = len(self.url) + sum(len(name) + len(value) + _BETWEEN_BYTES for name, value in self.headers)
+            if size > self.max_head_bytes:
+                self._fault = self._too_long()
+                raise ValueError(self._fault)  # it ends the parser, which ends in `send_400_response`
         self._new_head = head = self._read_head()
         if head is None:
             self._begin_cycle()
@@ -185,6 +196,12 @@ class _BoundedProtocol(HttpToolsProtocol):
         cycle: Any = self.cycle
         if type(cycle) is not Exchange:
             super().on_message_complete()
+
+    def _too_long(self) -> str:
+        return f"The request head has more than {self.max_head_bytes} bytes."
+
+    def send_400_response(self, msg: str) -> None:
+        super().send_400_response(self._fault or msg)
 
     def _read_head(self) -> DirectHead | None:
         """The head of a request that a direct route answers; None for any other."""
