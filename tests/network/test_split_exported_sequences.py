@@ -433,7 +433,7 @@ FLAT_SHARE: dict[Any, float | tuple[float, float]] = {
     DinRepeat: 0.34,
     DinTileView: 0.34,
     DinBroadcast: 0.34,
-    DinInterleave: (0.55, 0.0),
+    DinInterleave: (0.55, 1.0),
     DinOnes: 0.33,
     DinFolded: 0.34,
     DinDice: 0.4,
