@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -314,3 +317,36 @@ def test_posts_tell_what_the_threads_work_on() -> None:
     asyncio.run(main())
     assert threads.close(5)
     assert [post.stuck_s(1e-9) for post in threads.posts] == [0]
+
+
+class _Body:
+    """Something large that a call reads."""
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_what_a_failed_call_has_read_is_given_back_at_once_and_not_by_the_collector(count: int) -> None:
+    threads = RankThreads(count, max_waiting=8)
+    read: list[weakref.ref[_Body]] = []
+
+    def fail() -> None:
+        body = _Body()
+        read.append(weakref.ref(body))
+        raise ValueError(f"{body} is wrong")
+
+    async def call() -> None:
+        with contextlib.suppress(ValueError):
+            await threads.run(fail)
+
+    async def start() -> None:
+        over = asyncio.Event()
+        threads.start(fail, Turn(), lambda _result, _error: over.set(), asyncio.get_running_loop())
+        await over.wait()
+
+    gc.disable()
+    try:
+        for attempt in (call, start):
+            asyncio.run(attempt())
+        assert threads.close(5)
+        assert [body() for body in read] == [None, None]
+    finally:
+        gc.enable()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import pkgutil
 from collections.abc import Iterator
 
@@ -11,7 +12,7 @@ import recserve.errors
 import recserve.serving
 from recserve.errors import DataError, InvariantError, NotFoundError, OverloadedError, RecserveError
 from recserve.serving.refusals import BodyTimeoutError, BodyTooLargeError, MethodNotAllowedError
-from recserve.serving.status import STATUS, as_recserve_error, error_body, headers_of, status_of
+from recserve.serving.status import STATUS, as_recserve_error, error_body, headers_of, logged_error, status_of
 
 
 def subclasses(kind: type) -> Iterator[type]:
@@ -79,3 +80,15 @@ def test_a_foreign_error_tells_the_caller_nothing_of_our_insides() -> None:
         "The server failed on this request (KeyError). This is a bug in recserve; the server's log has the traceback."
     )
     assert status_of(error) == 500
+
+
+def test_only_foreign_errors_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    log, ours, foreign = logging.getLogger("recserve.serving"), NotFoundError("x"), KeyError("secret")
+    assert logged_error(ours, log, "%s failed", "A call") is ours
+    assert not caplog.records
+    told = logged_error(foreign, log, "%s failed", "A call")
+    assert isinstance(told, InvariantError)
+    assert "secret" not in str(told)
+    assert [(record.getMessage(), record.exc_info[1]) for record in caplog.records if record.exc_info] == [
+        ("A call failed", foreign)
+    ]

@@ -23,7 +23,7 @@ from recserve.serving.direct import DirectRoute, Headers, Reply, Request
 from recserve.serving.messages import RankAnswer, checked_request_id, decode_rank, encode_answers, encode_rank
 from recserve.serving.pages import build_pages
 from recserve.serving.refusals import MethodNotAllowedError
-from recserve.serving.status import OK, as_recserve_error, error_body, headers_of, status_of
+from recserve.serving.status import OK, error_body, headers_of, logged_error, status_of
 from recserve.serving.tfs.endpoint import answer_route, find_call_route, send_reply
 from recserve.serving.tfs.routes import Call, parse_route
 from recserve.serving.user_pages import USERS, UserPages
@@ -83,9 +83,9 @@ class HttpApp:
         if target is None and scope["type"] == "http":
             call = parse_tensor_path(scope["method"], scope["raw_path"].decode("latin-1"))
             if call is not None:
-                reply = await answer_route(self._serving, call, scope, receive)
-                if reply is not None:
-                    await send_reply(self._serving, reply, send)
+                answered = await answer_route(self._serving, call, scope, receive)
+                if answered is not None:
+                    await send_reply(self._serving, answered, send)
                 return
         if target is None:
             is_users = scope["type"] == "http" and scope["path"].startswith(USERS)
@@ -174,9 +174,7 @@ class RankRoute:
 
 
 def _refuse(caught: Exception, path: str) -> Reply:
-    error = as_recserve_error(caught)
-    if error is not caught:
-        _log.error("A request to %s failed", path, exc_info=caught)
+    error = logged_error(caught, _log, "A request to %s failed", path)
     headers: Headers = [_JSON, *headers_of(error)]
     return Reply(status_of(error), error_body(error), headers)
 

@@ -10,6 +10,7 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import Callable
+from functools import partial
 from math import inf
 from time import monotonic, perf_counter, thread_time
 from typing import Any, Final, TypeVar
@@ -105,16 +106,8 @@ class RankThreads:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
 
-        def done(result: T, error: Exception | None) -> None:
-            if future.cancelled():
-                return
-            if error is None:
-                future.set_result(result)
-            else:
-                future.set_exception(error)
-
         turn = current_turn() or Turn()
-        job = self.start(work, turn, done, loop)
+        job = self.start(work, turn, partial(_resolve, future), loop)
         try:
             return await future
         except asyncio.CancelledError:
@@ -123,6 +116,8 @@ class RankThreads:
         finally:
             if job is not None:
                 job.is_over = True  # also where the caller was cancelled
+                job.done = _tell_nobody
+            del future  # an error in it holds this frame, see `_finish`
 
     def start(self, work: Callable[[], Any], turn: Turn, done: Done, loop: asyncio.AbstractEventLoop) -> _Job | None:
         """Begin work: here and now where its kind is quick, else on a thread.
@@ -152,7 +147,10 @@ class RankThreads:
                 return job
         except Exception as caught:  # `done` is told
             error = caught
-        done(result, error)
+        try:
+            done(result, error)
+        finally:
+            del error, done  # see `_finish`
         return None
 
     def hopeless(self, turn: Turn) -> OverloadedError | None:
@@ -233,7 +231,25 @@ class RankThreads:
             error = caught
         finally:
             post.resume(before)
-        return _hand_over(job, result, error)
+        try:
+            return _hand_over(job, result, error)
+        finally:
+            # An error holds the frames that it went through. Were it held by one of them, all that the call read would
+            # stay until the collector comes by.
+            error = None
+
+
+def _resolve(future: asyncio.Future[Any], result: object, error: Exception | None) -> None:
+    if future.cancelled():
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)
+
+
+def _tell_nobody(_result: object, _error: Exception | None) -> None:
+    """Nobody waits any longer."""
 
 
 def _hand_over(job: _Job, result: object, error: Exception | None) -> bool:

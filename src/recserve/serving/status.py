@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Final
 
 import orjson
@@ -106,6 +107,24 @@ def error_body(error: RecserveError) -> bytes:
     except orjson.JSONEncodeError:  # text from elsewhere that is not Unicode, such as a path with lone surrogates
         printable = {k: v and v.encode("utf-8", "backslashreplace").decode() for k, v in fields.items()}
         return orjson.dumps({"error": printable})
+
+
+def logged_error(caught: Exception, log: logging.Logger, text: str, *parts: object) -> RecserveError:
+    """`as_recserve_error`; a foreign error is logged, with its traceback.
+
+    No function that an error went through may keep it in a local variable: the error holds the function's frame, and
+    so whatever was read of the request would stay until the collector comes by.
+
+    Args:
+        caught: the error.
+        log: where it is told.
+        text: of the log's line, with places for `parts`.
+        *parts: what it tells.
+    """
+    error = as_recserve_error(caught)
+    if error is not caught:
+        log.error(text, *parts, exc_info=caught)
+    return error
 
 
 def as_recserve_error(error: BaseException) -> RecserveError:

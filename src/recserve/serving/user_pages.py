@@ -8,14 +8,14 @@ from urllib.parse import unquote
 
 import orjson
 
-from recserve.errors import NotFoundError, RequestError
+from recserve.errors import NotFoundError, RecserveError, RequestError
 from recserve.serving.body import Receive, Scope, Send, read_body
 from recserve.serving.candidates import json_type
 from recserve.serving.dialects import Serving
 from recserve.serving.http_answer import HttpAnswer, json_answer, send_answer
 from recserve.serving.messages import decode_json
 from recserve.serving.refusals import MethodNotAllowedError
-from recserve.serving.status import as_recserve_error, error_body, headers_of, status_of
+from recserve.serving.status import error_body, headers_of, logged_error, status_of
 from recserve.serving.users import UserStore, no_users
 
 USERS: Final = "/v1/users"
@@ -38,11 +38,7 @@ class UserPages:
         try:
             answer = await self._answer(scope, receive)
         except Exception as caught:
-            error = as_recserve_error(caught)
-            if error is not caught:
-                _log.exception("A request to %s failed", scope["path"])
-            headers = tuple((name.decode(), value.decode()) for name, value in headers_of(error))
-            answer = HttpAnswer(status_of(error), error_body(error), headers=headers)
+            answer = _refuse(logged_error(caught, _log, "A request to %s failed", scope["path"]))
         if answer is not None:
             await send_answer(send, answer)
 
@@ -94,3 +90,8 @@ def _columns(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RequestError(f"expected an object, got {json_type(value)}", where=where, hint='Give {"column": value}.')
     return value
+
+
+def _refuse(error: RecserveError) -> HttpAnswer:
+    headers = tuple((name.decode(), value.decode()) for name, value in headers_of(error))
+    return HttpAnswer(status_of(error), error_body(error), headers=headers)

@@ -16,7 +16,7 @@ from recserve.serving.http_answer import HttpAnswer, HttpRequest, json_answer, r
 from recserve.serving.mlflow.content_types import MediaTypeError
 from recserve.serving.mlflow.scoring import score
 from recserve.serving.refusals import ModelNotFoundError
-from recserve.serving.status import NOT_READY, as_recserve_error, headers_of, status_of
+from recserve.serving.status import NOT_READY, headers_of, logged_error, status_of
 
 _log: Final = logging.getLogger("recserve.serving")
 TIMEOUT_VARIABLE: Final = "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"
@@ -68,10 +68,7 @@ class MlflowApp:
         except TimeoutError:
             return HttpAnswer(504, b"Request processing time exceeded limit")
         except Exception as caught:
-            error = as_recserve_error(caught)
-            if error is not caught:
-                _log.exception("A scoring request failed")
-            return error_answer(error)
+            return error_answer(logged_error(caught, _log, "A scoring request failed"))
 
     def _score(self, request: HttpRequest, arrived_ns: int) -> HttpAnswer:
         coding = read_coding(request.headers.get("content-encoding", ""))

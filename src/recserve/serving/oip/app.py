@@ -27,7 +27,7 @@ from recserve.serving.oip.metadata import describe_config, describe_model, descr
 from recserve.serving.oip.paths import METHODS, Target, parse_path
 from recserve.serving.oip.repository import index_models, load_model, unload_model
 from recserve.serving.refusals import BodyTooLargeError, MethodNotAllowedError, ModelNotFoundError, UnsupportedError
-from recserve.serving.status import NOT_READY, as_recserve_error, headers_of, status_of
+from recserve.serving.status import NOT_READY, headers_of, logged_error, status_of
 
 _log: Final = logging.getLogger("recserve.serving")
 _OCTETS: Final = "application/octet-stream"
@@ -68,10 +68,7 @@ class OipApp:
             if answer is None:  # nobody is there to answer
                 return
         except Exception as caught:
-            error = as_recserve_error(caught)
-            if error is not caught:
-                _log.exception("A request to %s failed", scope["path"])
-            answer = error_answer(error)
+            answer = error_answer(logged_error(caught, _log, "A request to %s failed", scope["path"]))
         await send_answer(send, answer, has_body=scope["method"] != "HEAD")
 
     async def _answer(self, scope: Scope, receive: Receive) -> HttpAnswer | None:
@@ -214,10 +211,7 @@ class InferRoute:
 
     def refuse(self, error: Exception) -> Reply:
         """`{"error": "..."}`."""
-        known = as_recserve_error(error)
-        if known is not error:
-            _log.error("A request to infer failed", exc_info=error)
-        return _as_reply(error_answer(known))
+        return _as_reply(error_answer(logged_error(error, _log, "A request to infer failed")))
 
     def count(self, error: Exception | None, time_s: float) -> None:
         """Its statistics are counted where the model is known."""

@@ -13,7 +13,7 @@ from recserve.serving.http_answer import HttpAnswer, HttpRequest, json_answer, r
 from recserve.serving.sagemaker.environment import Platform
 from recserve.serving.sagemaker.headers import ATTRIBUTES, Attributes, echo_attributes, read_attributes
 from recserve.serving.sagemaker.tensorflow_calls import answer_tensorflow, error_answer
-from recserve.serving.status import as_recserve_error
+from recserve.serving.status import logged_error
 
 _log: Final = logging.getLogger("recserve.serving")
 _PAGES: Final = {"/ping": "GET", "/execution-parameters": "GET", "/invocations": "POST"}
@@ -61,10 +61,7 @@ class SageMakerTfsApp:
         try:
             answer = await self._serving.threads.run(lambda: self._invoke(request))
         except Exception as caught:
-            error = as_recserve_error(caught)
-            if error is not caught:
-                _log.exception("An invocation failed")
-            return error_answer(error, request.headers)
+            return error_answer(logged_error(caught, _log, "An invocation failed"), request.headers)
         return HttpAnswer(
             answer.status, answer.body, answer.content_type, answer.headers + echo_attributes(request.headers)
         )

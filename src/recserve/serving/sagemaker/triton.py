@@ -17,7 +17,7 @@ from recserve.serving.oip.app import infer_http_answer
 from recserve.serving.oip.inference import answer_infer
 from recserve.serving.sagemaker.environment import Platform
 from recserve.serving.sagemaker.headers import ATTRIBUTES, echo_attributes, read_attributes
-from recserve.serving.status import as_recserve_error
+from recserve.serving.status import logged_error
 
 _log: Final = logging.getLogger("recserve.serving")
 BINARY_TYPE: Final = "application/vnd.sagemaker-triton.binary+json;json-header-size="
@@ -79,10 +79,7 @@ class SageMakerTritonApp:
             given, arrived_ns = request, perf_counter_ns()
             answer = await self._serving.threads.run(lambda: self._infer(given, arrived_ns))
         except Exception as caught:
-            error = as_recserve_error(caught)
-            if error is not caught:
-                _log.exception("An invocation failed")
-            answer = _error_answer(error)
+            answer = _error_answer(logged_error(caught, _log, "An invocation failed"))
         echoed = echo_attributes(request.headers if request else {})
         return HttpAnswer(answer.status, answer.body, answer.content_type, answer.headers + echoed)
 

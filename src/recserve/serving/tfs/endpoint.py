@@ -56,7 +56,7 @@ class CallRoute:
 
     def count(self, error: Exception | None, time_s: float) -> None:
         """Count it under TensorFlow Serving's names."""
-        _count(self._serving, self._call, error, time_s)
+        _count(self._serving, self._call, "OK" if error is None else _canonical(error), time_s)
 
     def aligned_at(self, headers: Mapping[bytes, bytes]) -> int:  # noqa: ARG002 - of every route
         """The body is text."""
@@ -80,7 +80,7 @@ def answer_call(serving: Serving, call: Call, body: bytes) -> tuple[int, bytes]:
 async def answer_route(serving: Serving, call: Call, scope: Scope, receive: Receive) -> Answer | None:
     """The answer to a call that came over HTTP; None when the client went away."""
     begin_s = perf_counter()
-    failure: Exception | None = None
+    status = "OK"
     try:
         if call.verb in ("status", "metadata"):
             return OK, answer(serving, call, b""), []
@@ -91,11 +91,11 @@ async def answer_route(serving: Serving, call: Call, scope: Scope, receive: Rece
         coding = next((value for name, value in scope["headers"] if name == b"content-encoding"), b"")
         return OK, await serving.threads.run(lambda: _inflated(serving, call, content, coding)), []
     except Exception as error:
-        failure = error
+        status = _canonical(error)  # and not the error: it holds this frame, and with it the body
         return error_answer(error)
     finally:
         if call.verb in _APIS:
-            _count(serving, call, failure, perf_counter() - begin_s)
+            _count(serving, call, status, perf_counter() - begin_s)
 
 
 async def send_reply(serving: Serving, reply: Answer, send: Send, kind: Headers = JSON) -> None:
@@ -121,8 +121,7 @@ def _inflated(serving: Serving, call: Call, body: bytes, coding: bytes) -> bytes
     return answer(serving, call, body)
 
 
-def _count(serving: Serving, call: Call, failure: Exception | None, time_s: float) -> None:
-    status = "OK" if failure is None else _canonical(failure)
+def _count(serving: Serving, call: Call, status: str, time_s: float) -> None:
     model = call.model if serving.registry.is_served(call.model) else ""
     serving.metrics.observe(model, status, _APIS[call.verb], "REST", time_s * 1e6)
 
