@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import contextlib
+import gc
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -178,3 +181,31 @@ def test_a_call_that_leaves_before_its_batch_runs_does_not_end_it() -> None:
     assert together([lambda: call(2, Turn())]) == [2]
     assert ran == [[2]]
     batches.close()
+
+
+class _Body:
+    """Something large that a call brings."""
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_a_call_brought_is_given_back_at_once_and_not_by_the_collector(fails: bool) -> None:
+    batches = BatchQueue(BatchingParameters(1, 0.0, 10, 1))
+
+    def run(tasks: list[_Body]) -> list[Any]:
+        if fails:
+            raise ValueError(f"{tasks} are wrong")
+        return [0] * len(tasks)
+
+    def submit() -> weakref.ref[_Body]:
+        body = _Body()
+        with contextlib.suppress(ValueError):
+            batches.submit("key", body, 1, run)
+        return weakref.ref(body)
+
+    gc.disable()
+    try:
+        kept = [submit() for _ in range(3)]
+        batches.close()
+        assert [body() for body in kept] == [None] * 3
+    finally:
+        gc.enable()

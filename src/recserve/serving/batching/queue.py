@@ -119,9 +119,12 @@ class BatchQueue:
             work.enter(call.leave)
             call.is_over.wait()
             work.leave()
-        if call.error is not None:
-            raise call.error
-        return call.result
+        try:
+            if call.error is not None:
+                raise call.error
+            return call.result
+        finally:
+            call.error = None  # it holds this frame, which holds the call: what was asked would stay for the collector
 
     def close(self) -> None:
         """Run what waits, and end the threads."""
@@ -134,22 +137,9 @@ class BatchQueue:
     def _work(self, number: int) -> None:
         post = self.posts[number]
         while (batch := self._take()) is not None:
-            calls = [call for call in batch.calls if call.is_wanted()]
-            if not calls:
-                continue
-            enter_stoppable(batch.work)
-            before = post.begin(*[call.turn for call in calls if call.turn is not None])
-            try:
-                results = batch.run([call.task for call in calls])
-            except BaseException as caught:  # it is raised where the calls wait
-                results = [caught] * len(calls)
-            post.resume(before)
-            for call, result in zip(calls, results, strict=True):
-                if isinstance(result, BaseException):
-                    call.error = result
-                else:
-                    call.result = result
-                call.is_over.set()
+            _run(batch, post)
+            batch.calls.clear()  # each knows its batch: what it brought would stay for the collector
+            del batch  # it would be kept until the next one comes
 
     def _take(self) -> _Batch | None:
         """The oldest batch that is full or has waited long enough; waits for one. None once closed and empty."""
@@ -168,3 +158,24 @@ class BatchQueue:
                 if self._is_closed:
                     return None
                 self._changed.wait(wait_s)
+
+
+def _run(batch: _Batch, post: Post) -> None:
+    """Run a batch for the calls that still wait, and tell them."""
+    calls = [call for call in batch.calls if call.is_wanted()]
+    if not calls:
+        return
+    enter_stoppable(batch.work)
+    before = post.begin(*[call.turn for call in calls if call.turn is not None])
+    try:
+        results = batch.run([call.task for call in calls])
+    except BaseException as caught:  # it is raised where the calls wait
+        results = [caught] * len(calls)
+    post.resume(before)
+    for call, result in zip(calls, results, strict=True):
+        if isinstance(result, BaseException):
+            call.error = result
+        else:
+            call.result = result
+        call.is_over.set()
+    del calls, results, call, result  # an error holds this frame, see `BatchQueue.submit`
